@@ -32,8 +32,8 @@ class Module:
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
             raise ValueError(f"fixed: module name {self.name[:80]!r} is not 1 to 256 of [A-Za-z0-9_.-]")
-        if self.outputs < 1 or self.inputs < 1:
-            raise ValueError(f"fixed: module {self.name} has a size below 1")
+        if not (1 <= self.outputs <= LIMIT and 1 <= self.inputs <= LIMIT):
+            raise ValueError(f"fixed: module {self.name} has a size that is not 1 to 2**31 - 1")
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Layout:
     """Say which modules carry an adapter, and of what rank; all nodes of a task agree on it.
 
     The effective weight of a module is W + alpha / rank * B @ A. ValueError unless the modules are sorted by
-    name without repeats and all numbers are positive.
+    name without repeats and all numbers are 1 to 2**31 - 1.
     """
 
     modules: tuple[Module, ...]
@@ -52,8 +52,8 @@ class Layout:
         names = [module.name for module in self.modules]
         if not names or names != sorted(set(names)):
             raise ValueError("fixed: modules must be sorted by name, unique, and at least one")
-        if self.rank < 1 or self.alpha < 1:
-            raise ValueError("fixed: rank and alpha must be positive")
+        if not (1 <= self.rank <= LIMIT and 1 <= self.alpha <= LIMIT):
+            raise ValueError("fixed: rank and alpha must be 1 to 2**31 - 1")
 
     def compute_shapes(self, factor: Factor) -> dict[str, tuple[int, int]]:
         """List the shape of one factor in every module: A is (rank, inputs), B is (outputs, rank)."""
@@ -76,8 +76,8 @@ class GlobalState:
     B: Mapping[str, NDArray[np.int32]]
 
     def __post_init__(self) -> None:
-        if self.step < 0:
-            raise ValueError("fixed: step is negative")
+        if not 0 <= self.step <= LIMIT:
+            raise ValueError("fixed: step must be 0 to 2**31 - 1")
         for factor in ("A", "B"):
             self._check_factor(factor)
 
@@ -99,8 +99,8 @@ class GlobalState:
 def trained_factor(step: int) -> Factor:
     """Say which factor the next update trains after `step` accepted steps.
 
-    B starts at zero, and while it is zero A has no gradient, so B goes first. With the other factor frozen, the mean of the
-    factor is the mean of the product: aggregation is exact (RoLoRA, arXiv 2409.02346).
+    B starts at zero, and while it is zero A has no gradient, so B goes first. With the other factor frozen,
+    the mean of the factor gives the mean of the product: aggregation is exact (RoLoRA, arXiv 2409.02346).
     """
     return "B" if step % 2 == 0 else "A"
 
