@@ -1,0 +1,58 @@
+"""Ports: all that a node asks of the world, each small and owned here."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from openflock.protocol.calls import Call, Event
+from openflock.protocol.types import Digest, Genesis
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of a ledger's log: a call, or an event that followed from the last call."""
+
+    time: int
+    block: int
+    item: Call | Event
+
+
+class Ledger(Protocol):
+    """An append-only log that accepts calls by the rules of `protocol.round`, whoever keeps it."""
+
+    def get_genesis(self) -> Genesis:
+        """Read what the task was created with."""
+
+    def submit(self, call: Call) -> None:
+        """Make a call in its sender's name; raise Revert, with the task's reason, if it is refused."""
+
+    def read(self, since: int) -> Sequence[Entry]:
+        """Read the log from entry `since` on; a later read never changes an entry that was read."""
+
+
+class Clock(Protocol):
+    """The ledger's time."""
+
+    def get_time(self) -> int:
+        """Read the time, in seconds, at which a call made now would happen."""
+
+    def wait_until(self, time: int) -> None:
+        """Return when a call made now would happen at `time` or later, with a new block at least."""
+
+
+class BlobStore(Protocol):
+    """Bytes by digest."""
+
+    def put(self, data: bytes) -> Digest:
+        """Store bytes durably and return their SHA-256."""
+
+    def fetch(self, digest: Digest, max_size: int) -> bytes:
+        """Fetch bytes, their digest verified; raise BlobMissing or BlobCorrupt, and read at most `max_size`."""
+
+
+class BlobMissing(LookupError):
+    """No such blob can be had now."""
+
+
+class BlobCorrupt(ValueError):
+    """What is stored under a digest is not what the digest names."""
