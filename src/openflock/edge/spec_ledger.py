@@ -6,7 +6,7 @@ The arena and the tests run on it. Its block hashes are a hash chain from a seed
 from collections.abc import Sequence
 from hashlib import sha256
 
-from openflock.protocol.calls import Call
+from openflock.protocol.calls import Call, Event
 from openflock.protocol.ports import Entry
 from openflock.protocol.round import create_state, process
 from openflock.protocol.types import SEED_WINDOW, Genesis, Moment
@@ -32,7 +32,8 @@ class SpecLedger:
         """Make a call in the next block; a refused call leaves no trace but the block."""
         self._mine(self._time + BLOCK_TIME)
         self.state, events = process(self.state, call, self._get_moment())
-        self._log += [Entry(self._time, self._block, item) for item in (call, *events)]
+        items: list[Call | Event] = [call, *events]
+        self._log += [Entry(self._time, self._block, item) for item in items]
 
     def read(self, since: int) -> Sequence[Entry]:
         """Read the log from entry `since` on."""

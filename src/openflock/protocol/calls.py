@@ -200,3 +200,35 @@ class Sent(Event):
 
     account: Address
     amount: Amount
+
+
+# --- Names in a log ------------------------------------------------------------------------------------------
+
+PAST_TENSE: dict[type[Call], str] = {
+    Fund: "Funded",
+    Cancel: "Cancelled",
+    Join: "Joined",
+    TopUp: "ToppedUp",
+    Leave: "Left",
+    Withdraw: "Withdrawn",
+    Claim: "Claimed",
+    Resolve: "Resolved",
+    Advance: "Advanced",
+    Commit: "Committed",
+    Publish: "Published",
+    Expose: "Exposed",
+    Reveal: "Revealed",
+    Confirm: "Confirmed",
+}
+LOG_TYPES: dict[str, type[Call] | type[Event]] = {name: call for call, name in PAST_TENSE.items()} | {
+    event.__name__: event for event in (Entered, Seeded, Drawn, Judged, Settled, Slashed, Credited, Sent)
+}
+
+
+def get_log_name(item: Call | Event) -> str:
+    """Name an item as a log does.
+
+    >>> get_log_name(Advance("0x00"))
+    'Advanced'
+    """
+    return PAST_TENSE[type(item)] if isinstance(item, Call) else type(item).__name__

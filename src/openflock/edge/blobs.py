@@ -1,0 +1,57 @@
+"""Blobs in a directory, one file a blob, named by its SHA-256; nothing is believed that was not hashed again."""
+
+import os
+import tempfile
+from hashlib import sha256
+from pathlib import Path
+
+from openflock.protocol.ports import BlobCorrupt, BlobMissing
+from openflock.protocol.types import Digest
+
+
+class DirectoryStore:
+    """A BlobStore in a directory that nodes on one machine, or on a shared mount, can all reach."""
+
+    def __init__(self, directory: Path) -> None:
+        """Open the store, creating its directory."""
+        self.directory = directory
+        directory.mkdir(parents=True, exist_ok=True)
+
+    def put(self, data: bytes) -> Digest:
+        """Write bytes durably: to a temporary file first, so that a full disk leaves no half a blob."""
+        digest = sha256(data).digest()
+        path = self._locate(digest)
+        if not path.exists():
+            write_atomically(path, data)
+        return digest
+
+    def fetch(self, digest: Digest, max_size: int) -> bytes:
+        """Read a blob of at most `max_size` bytes and check its digest."""
+        path = self._locate(digest)
+        try:
+            with path.open("rb") as file:
+                data = file.read(max_size + 1)
+        except FileNotFoundError as error:
+            raise BlobMissing(f"blob {digest.hex()[:12]} is not in {self.directory}") from error
+        if len(data) > max_size:
+            raise BlobCorrupt(f"blob {digest.hex()[:12]} is larger than the {max_size} bytes it may have")
+        if sha256(data).digest() != digest:
+            raise BlobCorrupt(f"blob {digest.hex()[:12]} in {self.directory} does not match its digest")
+        return data
+
+    def _locate(self, digest: Digest) -> Path:
+        return self.directory / digest.hex()
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Replace a file's content, or leave it as it was; an OSError (a full disk) leaves no trace."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,40 @@
+"""What a node must not forget: what it committed to, written down before the commitment is sent (SQLite)."""
+
+import sqlite3
+from pathlib import Path
+
+from openflock.protocol.types import Act, Address
+
+
+class Journal:
+    """A crash-safe record of the contents of commitments; a content, once written, never changes.
+
+    It holds ballots and digests before they are opened, so it belongs to its node alone; salts are not in it,
+    since they follow from the node's key.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open or create the journal."""
+        self._database = sqlite3.connect(path, isolation_level=None)
+        self._database.execute("PRAGMA journal_mode = WAL")
+        self._database.execute("PRAGMA synchronous = FULL")
+        self._database.execute(
+            "CREATE TABLE IF NOT EXISTS contents (node TEXT, round INTEGER, act INTEGER, content BLOB NOT NULL,"
+            " PRIMARY KEY (node, round, act)) WITHOUT ROWID"
+        )
+
+    def remember(self, node: Address, round_number: int, act: Act, content: bytes) -> None:
+        """Write down what a node is about to commit to; a second content for the same act is refused."""
+        self._database.execute("INSERT INTO contents VALUES (?, ?, ?, ?)", (node, round_number, int(act), content))
+
+    def recall(self, node: Address, round_number: int, act: Act) -> bytes | None:
+        """Read what a node committed to, None if nothing was written down."""
+        key = (node, round_number, int(act))
+        found = self._database.execute(
+            "SELECT content FROM contents WHERE node = ? AND round = ? AND act = ?", key
+        ).fetchone()
+        return None if found is None else bytes(found[0])
+
+    def close(self) -> None:
+        """Close the file."""
+        self._database.close()
