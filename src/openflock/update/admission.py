@@ -11,7 +11,7 @@ from openflock.update.gram import compute_gram
 NORM_BITS: Final = 16  # a norm ceiling n means n * 2**-16
 
 
-class Inadmissible(Exception):  # noqa: N818 - a verdict, not a fault of the program
+class Inadmissible(Exception):
     """Say in one line why every honest voter refuses an update."""
 
 
@@ -20,6 +20,8 @@ def check_admission(state: GlobalState, blob: Blob, norm_ceiling: int) -> Update
 
     norm_ceiling bounds the Frobenius norm of the change of the effective weights, over all modules together,
     in units of 2**-16. All voters reach the same answer: no floats, and nothing but the arguments counts.
+    What an enemy keeps: where the frozen factor is near zero, a large delta of the other passes, without effect
+    until the frozen factor grows.
     """
     largest = max_update_size(state.layout)
     if len(blob) > largest:

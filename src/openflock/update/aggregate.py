@@ -50,9 +50,7 @@ def reduce_weights(weights: Sequence[int]) -> list[int]:
     return [max(1, weight // divisor >> shift) for weight in weights]
 
 
-def _merge_module(
-    old: NDArray[np.int32], weights: Sequence[int], deltas: Sequence[Rows]
-) -> NDArray[np.int32]:
+def _merge_module(old: NDArray[np.int32], weights: Sequence[int], deltas: Sequence[Rows]) -> NDArray[np.int32]:
     # |q| < 2**7, exponent <= 24, sum of weights < 2**31: the sum stays below 2**62.
     total = np.zeros(old.shape, np.int64)
     for weight, (q, exponent) in zip(weights, deltas, strict=True):

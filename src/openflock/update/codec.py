@@ -182,7 +182,7 @@ def _read_layout(header: dict[str, Any]) -> tuple[Layout, int]:
     modules = []
     for name in names:
         (_, inputs), (outputs, _) = header[f"{name}.A"]["shape"], header[f"{name}.B"]["shape"]
-        if type(inputs) is not int or type(outputs) is not int:  # a JSON true would survive the comparison
+        if not isinstance(inputs, int) or not isinstance(outputs, int):
             raise TypeError(name)
         modules.append(Module(name, outputs, inputs))
     rank, alpha, step = (int(metadata[key], base=10) for key in ("rank", "alpha", "step"))

@@ -1,12 +1,15 @@
 """Find updates that say nearly the same, so that copies share one reward."""
 
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from openflock.update.codec import Update, expand
+from openflock.update.codec import Rows, Update, expand
 from openflock.update.gram import compute_gram
+
+_NUMBERS: Final = 2**18  # of each update at once; bounds memory, whatever the size of a module
 
 
 def find_duplicates(updates: Sequence[Update], threshold_permille: int) -> tuple[int, ...]:
@@ -31,9 +34,16 @@ def _compute_dots(updates: Sequence[Update]) -> NDArray[np.object_]:
     if any(u.factor != updates[0].factor or u.rows.keys() != updates[0].rows.keys() for u in updates):
         raise ValueError("duplicates: the updates are not of one factor and one layout")
     dots = np.zeros((len(updates), len(updates)), object)
-    for name in updates[0].rows:
-        dots += compute_gram(np.stack([expand(update.rows[name]).ravel() for update in updates]))
+    for name, (q, _) in updates[0].rows.items():
+        step = max(1, _NUMBERS // q.shape[1])
+        for start in range(0, len(q), step):
+            block = slice(start, start + step)
+            dots += compute_gram(np.stack([_expand_block(update.rows[name], block) for update in updates]))
     return dots
+
+
+def _expand_block(rows: Rows, block: slice) -> NDArray[np.int64]:
+    return expand(Rows(rows.q[block], rows.exponent[block])).ravel()
 
 
 def _is_near(dots: NDArray[np.object_], i: int, j: int, threshold_permille: int) -> bool:
