@@ -7,15 +7,14 @@ link that `run.json` holds. The first line is the task's genesis.
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import asdict
-from enum import IntEnum
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any
 
 from openflock.protocol.calls import LOG_TYPES, Call, Event, get_log_name
+from openflock.protocol.encoding import from_json, to_json
 from openflock.protocol.ports import Entry
-from openflock.protocol.rules import BadRules, Rules
+from openflock.protocol.rules import BadRules
 from openflock.protocol.types import Genesis
 
 GENESIS = "Genesis"
@@ -24,38 +23,6 @@ START = bytes(32).hex()
 
 class BadRecord(ValueError):
     """A log file that nobody wrote like this; the text names the line."""
-
-
-# --- Values <-> JSON -----------------------------------------------------------------------------------------
-
-
-def to_json(value: object) -> Any:
-    """Turn a container's values into JSON: bytes as hex, big integers as they are, enums as numbers."""
-    if isinstance(value, bytes):
-        return value.hex()
-    if isinstance(value, tuple):
-        return [to_json(item) for item in value]
-    if isinstance(value, bool | str):
-        return value
-    return int(value) if isinstance(value, int) else {name: to_json(item) for name, item in asdict(value).items()}  # type: ignore[call-overload]
-
-
-def from_json(kind: Any, value: Any) -> Any:
-    """Turn JSON back into a value of a container's field type; raise ValueError or TypeError if it is none."""
-    if kind is bytes:
-        return bytes.fromhex(value)
-    if get_origin(kind) is tuple:
-        return tuple(from_json(get_args(kind)[0], item) for item in value)
-    if kind in (bool, str, int):
-        if type(value) is not kind:
-            raise TypeError(f"{value!r} is not {kind.__name__}")
-        return value
-    if issubclass(kind, IntEnum):
-        return kind(value)
-    hints = get_type_hints(kind)
-    if set(value) != set(hints):
-        raise ValueError(f"fields are not those of {kind.__name__}")
-    return kind(**{name: from_json(hints[name], item) for name, item in value.items()})
 
 
 # --- Lines ---------------------------------------------------------------------------------------------------
@@ -123,9 +90,7 @@ class Recorder:
         """Enter the context of the open file."""
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """Close the file."""
         self._file.close()
 
@@ -177,9 +142,3 @@ def _read_lines(path: Path) -> Iterator[tuple[dict[str, Any], str]]:
                     f"{path.name}:{number}: the hash chain breaks: this line was changed, or one before it dropped"
                 )
             yield fields, link
-
-
-def load_rules(fields: dict[str, Any]) -> Rules:
-    """Read rules from JSON."""
-    rules: Rules = from_json(Rules, fields)
-    return rules

@@ -1,0 +1,34 @@
+"""Containers, calls and events <-> JSON values, by their field types and by nothing that the JSON says."""
+
+from dataclasses import asdict
+from enum import IntEnum
+from typing import Any, get_args, get_origin, get_type_hints
+
+
+def to_json(value: object) -> Any:
+    """Turn a container's values into JSON: bytes as hex, big integers as they are, enums as numbers."""
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, tuple):
+        return [to_json(item) for item in value]
+    if isinstance(value, bool | str):
+        return value
+    return int(value) if isinstance(value, int) else {name: to_json(item) for name, item in asdict(value).items()}  # type: ignore[call-overload]
+
+
+def from_json(kind: Any, value: Any) -> Any:
+    """Turn JSON back into a value of a container's field type; raise ValueError or TypeError if it is none."""
+    if kind is bytes:
+        return bytes.fromhex(value)
+    if get_origin(kind) is tuple:
+        return tuple(from_json(get_args(kind)[0], item) for item in value)
+    if kind in (bool, str, int):
+        if type(value) is not kind:
+            raise TypeError(f"{value!r} is not {kind.__name__}")
+        return value
+    if issubclass(kind, IntEnum):
+        return kind(value)
+    hints = get_type_hints(kind)
+    if set(value) != set(hints):
+        raise ValueError(f"fields are not those of {kind.__name__}")
+    return kind(**{name: from_json(hints[name], item) for name, item in value.items()})
