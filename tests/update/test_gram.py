@@ -16,6 +16,7 @@ def test_gram_agrees_with_python_integers(rows):
 
 
 def test_gram_is_exact_where_sums_are_largest():
+    assert gram._COLUMNS * (2**16 - 1) ** 2 < 2**53
     n = gram._COLUMNS + 3  # more than one block, every limb at its extreme
     for value in (2**31 - 1, -(2**31), -1, 0xFFFF, -(2**31) + 0xFFFF):
         rows = np.full((1, n), value, np.int64)

@@ -185,5 +185,6 @@ def _read_layout(header: dict[str, Any]) -> tuple[Layout, int]:
         if not isinstance(inputs, int) or not isinstance(outputs, int):
             raise TypeError(name)
         modules.append(Module(name, outputs, inputs))
+    # A base makes int refuse whatever is not a string.
     rank, alpha, step = (int(metadata[key], base=10) for key in ("rank", "alpha", "step"))
     return Layout(tuple(modules), rank, alpha), step
