@@ -29,13 +29,12 @@ def compute_vote_pay(
     """Compute a voter's pay from what it did (`halves` of the flat part: ballot, attestation) and how it agreed.
 
     The agreement may be negative and then lowers the flat part: were it cut at zero by itself, random votes
-    would earn in expectation.
+    would earn in expectation. All is rounded once, so splitting a weight never gains a unit.
     """
     pot = budget - budget * rules.proposer_share // SHARE
     numerator, denominator = agreement
-    flat = pot * (SHARE - rules.agreement_share) * weight * halves // (2 * SHARE * total)
-    moved = pot * rules.agreement_share * weight * abs(numerator) // (SHARE * total * denominator)
-    return flat + moved if numerator >= 0 else max(0, flat - moved)
+    earned = (SHARE - rules.agreement_share) * halves * denominator + 2 * rules.agreement_share * numerator
+    return pot * weight * max(0, earned) // (2 * SHARE * total * denominator)
 
 
 def is_good(rules: Rules, mark: Mark) -> bool:
