@@ -9,8 +9,7 @@ from openflock.protocol.types import Act, Address
 class Journal:
     """A crash-safe record of the contents of commitments; a content, once written, never changes.
 
-    It holds ballots and digests before they are opened, so it belongs to its node alone; salts are not in it,
-    since they follow from the node's key.
+    It holds ballots and salts before they are opened, so it belongs to its nodes alone.
     """
 
     def __init__(self, path: Path) -> None:

@@ -1,0 +1,7 @@
+"""A node: it reads the ledger, plays the roles it is drawn for, and asks the world only through ports.
+
+reader    states and updates, fetched by digest and decoded once
+proposer  train, offer an update
+voter     judge updates, attest the merge
+node      state -> the next call this node wants to make
+"""

@@ -120,6 +120,8 @@ class Confirm(Call):
     salt: bytes
 
 
+Opening = Publish | Expose | Reveal | Confirm
+
 # --- Events: what followed from a call -----------------------------------------------------------------------
 
 

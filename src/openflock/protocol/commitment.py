@@ -4,7 +4,7 @@ The hash binds chain, task, round, act and node, so a commitment copied from ano
 nothing. Contents of low entropy (a ballot) are hidden by the salt alone: 32 random bytes, never used twice.
 """
 
-from openflock.protocol.calls import Call, Confirm, Expose, Publish, Reveal
+from openflock.protocol.calls import Confirm, Expose, Opening, Publish, Reveal
 from openflock.protocol.hashing import hash_values
 from openflock.protocol.types import Act, Address, Digest
 
@@ -37,7 +37,7 @@ def compute_attestation_content(digest: Digest, duplicates: int, veto: bool) -> 
     return hash_values(["bytes32", "uint256", "bool"], [digest, duplicates, veto])
 
 
-def compute_content(opening: Call) -> bytes:
+def compute_content(opening: Opening) -> bytes:
     """Compute what was committed to from the call that opens it."""
     match opening:
         case Publish():
@@ -48,4 +48,3 @@ def compute_content(opening: Call) -> bytes:
             return compute_ballot_content(opening.ballot)
         case Confirm():
             return compute_attestation_content(opening.digest, opening.duplicates, opening.veto)
-    raise TypeError(f"commitments: {type(opening).__name__} opens nothing")

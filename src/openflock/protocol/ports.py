@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from openflock.protocol.calls import Call, Event
-from openflock.protocol.types import Digest, Genesis
+from openflock.protocol.types import Act, Address, Digest, Genesis
 
 
 @dataclass(frozen=True)
@@ -56,3 +56,13 @@ class BlobMissing(LookupError):
 
 class BlobCorrupt(ValueError):
     """What is stored under a digest is not what the digest names."""
+
+
+class Journal(Protocol):
+    """What a node must not forget across a crash: the content of each commitment, before it is sent."""
+
+    def remember(self, node: Address, round_number: int, act: Act, content: bytes) -> None:
+        """Write down, durably, what a node is about to commit to."""
+
+    def recall(self, node: Address, round_number: int, act: Act) -> bytes | None:
+        """Read what a node committed to, None if nothing was written down."""

@@ -1,0 +1,131 @@
+"""One node: from the task's state to the next call it wants to make, its commitments kept in its journal."""
+
+import hmac
+import json
+from dataclasses import dataclass
+from hashlib import sha256
+
+from openflock.learn.model import Model
+from openflock.node.proposer import Proposer
+from openflock.node.reader import Reader
+from openflock.node.voter import Voter
+from openflock.protocol.acts import find_weight
+from openflock.protocol.ballot import compute_ballot
+from openflock.protocol.calls import Call, Commit, Confirm, Expose, Join, Opening, Publish, Reveal
+from openflock.protocol.commitment import compute_commitment, compute_content
+from openflock.protocol.encoding import from_json, to_json
+from openflock.protocol.ports import BlobCorrupt, BlobMissing, Journal
+from openflock.protocol.types import Act, Address, Phase, State, commit_phase, open_phase
+from openflock.update.admission import Inadmissible
+
+OPENINGS: dict[Act, type[Opening]] = {
+    Act.UPDATE: Publish,
+    Act.WITNESS: Expose,
+    Act.BALLOT: Reveal,
+    Act.ATTESTATION: Confirm,
+    Act.APPEAL: Confirm,
+}
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who a node is. `secret` follows from its key: salts are derived from it, so a crash loses none."""
+
+    address: Address
+    secret: bytes
+    domain: int
+    stake: int
+
+    def compute_salt(self, task: Address, round_number: int, act: Act) -> bytes:
+        """Compute the salt of one act; nobody without the secret can tell it from random bytes."""
+        message = f"{task}/{round_number}/{int(act)}".encode()
+        return hmac.digest(self.secret, message, sha256)
+
+
+@dataclass
+class Node:
+    """A participant that plays every role it is drawn for."""
+
+    identity: Identity
+    model: Model
+    reader: Reader
+    journal: Journal
+    proposer: Proposer
+    voter: Voter
+
+    def decide(self, state: State) -> Call | None:
+        """Say what to call next in this state, None if it is not this node's turn."""
+        if state.phase == Phase.GATHER and self.identity.address not in state.nodes:
+            return Join(self.identity.address, self.identity.domain, self.identity.stake)
+        for act in Act:
+            if state.phase == commit_phase(act):
+                return self._commit(state, act)
+            if state.phase == open_phase(act):
+                return self._open(state, act)
+        return None
+
+    def _commit(self, state: State, act: Act) -> Call | None:
+        me, number = self.identity.address, state.round.number
+        if (act, me) in state.round.commitments or not self._has_part(state, act):
+            return None
+        opening = self._recall(number, act) or self._prepare(state, act)
+        if opening is None:
+            return None
+        task, content = state.genesis, compute_content(opening)
+        commitment = compute_commitment(task.chain, task.task, number, act, me, content, opening.salt)
+        return Commit(me, act, commitment, bond=0)
+
+    def _open(self, state: State, act: Act) -> Call | None:
+        if not state.round.commitments.get((act, self.identity.address)):
+            return None
+        return self._recall(state.round.number, act)
+
+    def _has_part(self, state: State, act: Act) -> bool:
+        """Answer whether this node may act; nothing here searches for witnesses."""
+        me = self.identity.address
+        seats = {
+            Act.UPDATE: state.round.proposers,
+            Act.WITNESS: (),
+            Act.BALLOT: state.round.voters,
+            Act.ATTESTATION: state.round.voters,
+        }
+        return me in state.members if act == Act.APPEAL else find_weight(seats[act], me) > 0
+
+    def _prepare(self, state: State, act: Act) -> Opening | None:
+        """Do the work of an act, and write its result down before anything is sent."""
+        opening = self._propose(state) if act == Act.UPDATE else self._judge(state, act)
+        if opening is not None:
+            content = json.dumps(to_json(opening)).encode()
+            self.journal.remember(self.identity.address, state.round.number, act, content)
+        return opening
+
+    def _recall(self, number: int, act: Act) -> Opening | None:
+        content = self.journal.recall(self.identity.address, number, act)
+        if content is None:
+            return None
+        opening: Opening = from_json(OPENINGS[act], json.loads(content))
+        return opening
+
+    def _propose(self, state: State) -> Opening:
+        rules, number = state.genesis.rules, state.round.number
+        base = self.reader.fetch_state(state.digest)
+        seed = self._compute_seed(state.genesis.task, number)
+        blob = self.proposer.make_update(self.model, base, rules.norm_ceiling, seed)
+        salt = self.identity.compute_salt(state.genesis.task, number, Act.UPDATE)
+        return Publish(self.identity.address, self.reader.store.put(blob), len(blob), salt)
+
+    def _judge(self, state: State, act: Act) -> Opening | None:
+        rules, current, me = state.genesis.rules, state.round, self.identity.address
+        salt = self.identity.compute_salt(state.genesis.task, current.number, act)
+        if act == Act.BALLOT:
+            marks = self.voter.mark_proposals(self.model, self.reader, rules, current, state.digest, me)
+            return Reveal(me, compute_ballot(marks), salt)
+        try:
+            word = self.voter.attest(self.model, self.reader, rules, current, state.digest)
+        except (BlobMissing, BlobCorrupt, Inadmissible):
+            return None  # what cannot be merged cannot be attested; the ballot said why
+        return Confirm(me, word.digest, word.duplicates, word.veto, salt)
+
+    def _compute_seed(self, task: Address, number: int) -> int:
+        """Compute the seed of this round's batches: the same after a crash, and of no use to others."""
+        return int.from_bytes(hmac.digest(self.identity.secret, f"{task}/{number}/batches".encode(), sha256)[:6], "big")

@@ -1,0 +1,72 @@
+"""The voter: admit, evaluate on private rows, mark each proposal, and attest what the marks lead to."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from openflock.learn.data import Row
+from openflock.learn.evaluate import EvaluationSettings, compute_loss, relative_score
+from openflock.learn.model import Model
+from openflock.node.reader import Reader
+from openflock.protocol.ballot import Mark
+from openflock.protocol.ports import BlobCorrupt, BlobMissing
+from openflock.protocol.rules import Rules
+from openflock.protocol.types import Address, Attestation, Digest, Flag, Round
+from openflock.update.admission import Inadmissible, check_admission
+from openflock.update.aggregate import compute_candidate
+from openflock.update.codec import decode_state, digest
+from openflock.update.fixed import GlobalState
+from openflock.update.merge import compute_merge
+
+
+@dataclass
+class Voter:
+    """What a voter judges with: rows of its own that no proposer has seen."""
+
+    rows: Sequence[Row]
+    settings: EvaluationSettings
+    _losses: dict[Digest, float] = field(default_factory=dict)
+
+    def mark_proposals(
+        self, model: Model, reader: Reader, rules: Rules, current: Round, base: Digest, me: Address
+    ) -> list[Mark]:
+        """Mark every slot of a round that builds on the state with digest `base`."""
+        return [
+            self._mark_slot(model, reader, rules, current, base, slot, own=seat.node == me)
+            for slot, seat in enumerate(current.proposers)
+        ]
+
+    def _mark_slot(
+        self, model: Model, reader: Reader, rules: Rules, current: Round, base: Digest, slot: int, *, own: bool
+    ) -> Mark:
+        if own or slot not in current.proposals:
+            return Mark(flags=Flag.ABSTAIN)
+        state = reader.fetch_state(base)
+        try:
+            blob = reader.fetch_update(current.proposals[slot])
+            update = check_admission(state, blob, rules.norm_ceiling)
+        except (BlobMissing, BlobCorrupt):
+            return Mark(flags=Flag.UNAVAILABLE)
+        except Inadmissible:
+            return Mark(flags=Flag.INADMISSIBLE)
+        return Mark(self._score(model, state, base, compute_candidate(state, [(1, update)])))
+
+    def attest(self, model: Model, reader: Reader, rules: Rules, current: Round, base: Digest) -> Attestation:
+        """Merge what was accepted, put the candidate where all can fetch it, and veto it if it harms.
+
+        Raises BlobMissing, BlobCorrupt or Inadmissible where the merge cannot be computed.
+        """
+        state = reader.fetch_state(base)
+        merge = compute_merge(rules, current, state, reader.fetch_update)
+        score = self._score(model, state, base, decode_state(merge.candidate))
+        reader.put_state(merge.candidate)
+        return Attestation(digest(merge.candidate), merge.duplicates, score < -rules.tolerance)
+
+    def _score(self, model: Model, before: GlobalState, base: Digest, after: GlobalState) -> int:
+        """Score a state against the one it would replace: relative change of loss on this voter's rows."""
+        if base not in self._losses:
+            self._losses = {base: self._evaluate(model, before)}
+        return relative_score(self._losses[base], self._evaluate(model, after))
+
+    def _evaluate(self, model: Model, state: GlobalState) -> float:
+        model.load_state(state)
+        return compute_loss(model, self.rows, self.settings)

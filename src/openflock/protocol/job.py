@@ -1,0 +1,47 @@
+"""The job: the blob that tells people and programs what a task fine-tunes; the rules hold its digest."""
+
+import json
+from dataclasses import dataclass
+from hashlib import sha256
+
+from openflock.protocol.encoding import from_json, to_json
+from openflock.protocol.types import Digest
+
+MAX_JOB_SIZE = 1_000_000
+
+
+class BadJob(ValueError):
+    """A job blob that does not say what a job must."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is trained, in names; `Rules` binds the numbers and the digests."""
+
+    title: str
+    base: str  # path or hub id; the rules name its content
+    targets: tuple[str, ...]  # module names that get an adapter; ("all-linear",) for every linear layer
+    rank: int
+    alpha: int
+    seed: bytes  # expands to the initial A
+    domains: tuple[str, ...]
+    max_length: int  # tokens of a row, for training and evaluation
+
+
+def encode_job(job: Job) -> bytes:
+    """Encode a job canonically."""
+    return json.dumps(to_json(job), sort_keys=True, separators=(",", ":")).encode()
+
+
+def decode_job(data: bytes) -> Job:
+    """Decode a job; raise BadJob if the bytes are none."""
+    try:
+        job: Job = from_json(Job, json.loads(data))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise BadJob(f"not a job: {error}") from error
+    return job
+
+
+def compute_job_digest(job: Job) -> Digest:
+    """Compute the digest that the rules hold."""
+    return sha256(encode_job(job)).digest()
