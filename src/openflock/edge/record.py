@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from openflock.protocol.calls import LOG_TYPES, Call, Event, get_log_name
-from openflock.protocol.encoding import from_json, to_json
+from openflock.protocol.encoding import from_json, parse_json, to_json
 from openflock.protocol.ports import Entry
 from openflock.protocol.rules import BadRules
 from openflock.protocol.types import Genesis
@@ -132,7 +132,7 @@ def _read_lines(path: Path) -> Iterator[tuple[dict[str, Any], str]]:
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             try:
-                fields = json.loads(line)
+                fields = parse_json(line)
                 found = fields.pop("link")
             except (ValueError, KeyError, AttributeError) as error:
                 raise BadRecord(f"{path.name}:{number}: not a line of a log: {error}") from error

@@ -1,8 +1,19 @@
 """Containers, calls and events <-> JSON values, by their field types and by nothing that the JSON says."""
 
+import json
 from dataclasses import asdict
 from enum import IntEnum
 from typing import Any, get_args, get_origin, get_type_hints
+
+MAX_BRACKETS = 10_000  # libraries of the chain raise Python's recursion limit past what its C stack holds
+
+
+def parse_json(text: bytes | str) -> Any:
+    """Parse JSON from outside; raise ValueError, and never crash on deep nesting."""
+    opening = ("[", "{") if isinstance(text, str) else (b"[", b"{")
+    if sum(text.count(bracket) for bracket in opening) > MAX_BRACKETS:  # type: ignore[arg-type]
+        raise ValueError(f"more than {MAX_BRACKETS:,} brackets")
+    return json.loads(text)
 
 
 def to_json(value: object) -> Any:

@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from hashlib import sha256
 
-from openflock.protocol.encoding import from_json, to_json
+from openflock.protocol.encoding import from_json, parse_json, to_json
 from openflock.protocol.types import Digest
 
 MAX_JOB_SIZE = 1_000_000
@@ -36,7 +36,7 @@ def encode_job(job: Job) -> bytes:
 def decode_job(data: bytes) -> Job:
     """Decode a job; raise BadJob if the bytes are none."""
     try:
-        job: Job = from_json(Job, json.loads(data))
+        job: Job = from_json(Job, parse_json(data))
     except (ValueError, TypeError, AttributeError) as error:
         raise BadJob(f"not a job: {error}") from error
     return job
