@@ -35,7 +35,7 @@ class EvmLedger:
         self._web3, self._accounts, self._gas = web3, accounts, gas
         self._task = get_contract(web3, "Task", task)
         self._token = get_contract(web3, "Token", self._task.functions.token().call())
-        self._names = {self._task.events[name].topic: name for name in LOG_TYPES}
+        self._names = {str(self._task.events[name].topic): name for name in LOG_TYPES}
         self._log: list[Entry] = []
         self._next_block = 0
 
@@ -75,7 +75,7 @@ class EvmLedger:
         return [Entry(times[log["blockNumber"]], log["blockNumber"], self._decode(log)) for log in logs]
 
     def _decode(self, log: LogReceipt) -> Call | Event:
-        name = self._names.get(log["topics"][0].to_0x_hex())
+        name = self._names.get(str(log["topics"][0].to_0x_hex()))
         if name is None:
             raise LogTopicError(f"the task at {self._task.address} logs an event that this version does not know")
         args = self._task.events[name]().process_log(log)["args"]

@@ -10,10 +10,10 @@ MAX_BRACKETS = 10_000  # libraries of the chain raise Python's recursion limit p
 
 def parse_json(text: bytes | str) -> Any:
     """Parse JSON from outside; raise ValueError, and never crash on deep nesting."""
-    opening = ("[", "{") if isinstance(text, str) else (b"[", b"{")
-    if sum(text.count(bracket) for bracket in opening) > MAX_BRACKETS:  # type: ignore[arg-type]
+    raw = text.encode() if isinstance(text, str) else text
+    if raw.count(b"[") + raw.count(b"{") > MAX_BRACKETS:
         raise ValueError(f"more than {MAX_BRACKETS:,} brackets")
-    return json.loads(text)
+    return json.loads(raw)
 
 
 def to_json(value: object) -> Any:
