@@ -1,0 +1,30 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from openflock.protocol.ballot import MAX_SCORE, MIN_SCORE, Mark, compute_ballot, get_mark
+from openflock.protocol.types import Flag
+
+marks = st.builds(Mark, st.integers(MIN_SCORE, MAX_SCORE), st.integers(0, 15).map(Flag))
+
+
+@given(st.integers(0, 2**256 - 1))
+def test_every_word_is_a_ballot(word):
+    assert compute_ballot([get_mark(word, slot) for slot in range(16)]) == word
+
+
+@given(st.lists(marks, max_size=16))
+def test_marks_come_back(written):
+    ballot = compute_ballot(written)
+    assert 0 <= ballot < 2**256
+    assert [get_mark(ballot, slot) for slot in range(16)] == written + [Mark()] * (16 - len(written))
+
+
+@given(st.integers())
+def test_scores_beyond_twelve_bits_are_clipped(score):
+    assert get_mark(compute_ballot([Mark(score)]), 0).score == max(-2048, min(2047, score))
+
+
+def test_a_seventeenth_mark_is_refused():
+    with pytest.raises(ValueError, match="17 marks, at most 16"):
+        compute_ballot([Mark()] * 17)
