@@ -55,7 +55,7 @@ def test_the_answer_is_right(skill, payload, answer):
     [
         (("juggle", 1, 0), "no skill 'juggle'"),
         (("sort", 1, 0, "holdout"), "no split 'holdout'"),
-        (("add", 5000, 0, "test"), "has only"),
+        (("add", 1100, 0, "test"), "has only"),
     ],
 )
 def test_what_cannot_be_made_is_refused(arguments, reason):

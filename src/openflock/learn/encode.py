@@ -1,0 +1,117 @@
+"""Turn rows into tokens and labels, where only the completion counts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from openflock.learn.data import DataError, Messages, Row
+
+IGNORED = -100  # the label that PyTorch's and transformers' losses skip
+
+
+@dataclass(frozen=True)
+class Example:
+    """Hold the tokens of one row; the first `prompt` of them are given, the rest are to be learnt."""
+
+    tokens: tuple[int, ...]
+    prompt: int
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Hold padded examples: int64 tensors of shape (examples, longest)."""
+
+    tokens: torch.Tensor
+    mask: torch.Tensor
+    labels: torch.Tensor
+
+    def to(self, device: torch.device) -> "Batch":
+        """Copy the batch to a device."""
+        return Batch(self.tokens.to(device), self.mask.to(device), self.labels.to(device))
+
+
+def encode_prompt(tokenizer: Any, messages: Messages) -> list[int]:
+    """Encode a conversation up to where the assistant's answer begins."""
+    if tokenizer.chat_template is None:
+        text = "\n\n".join(content for _, content in messages) + "\n"
+        return list(tokenizer(text)["input_ids"]) or [_get_end(tokenizer)]
+    return _apply_template(tokenizer, messages, add_generation_prompt=True)
+
+
+def encode_row(tokenizer: Any, row: Row, max_length: int) -> Example:
+    """Encode one row so that its completion, end token included, is what remains to be learnt.
+
+    Too long a row loses the start of its prompt first, then the end of its completion, never all of either.
+    """
+    if max_length < 2:
+        raise DataError(f"max_length is {max_length}: no room for a prompt and a completion; give at least 2")
+    prompt = encode_prompt(tokenizer, row.messages)
+    completion = _encode_completion(tokenizer, row, prompt)[: max_length - 1]
+    kept = prompt[-(max_length - len(completion)) :]
+    return Example((*kept, *completion), len(kept))
+
+
+def encode_rows(tokenizer: Any, rows: Sequence[Row], max_length: int) -> list[Example]:
+    """Encode rows in their order; DataError when there is none."""
+    if not rows:
+        raise DataError("no rows to learn from or to judge by; give at least one")
+    return [encode_row(tokenizer, row, max_length) for row in rows]
+
+
+def collate(examples: Sequence[Example], pad: int) -> Batch:
+    """Pad examples on the right to the longest of them."""
+    shape = (len(examples), max(len(example.tokens) for example in examples))
+    tokens, mask = torch.full(shape, pad), torch.zeros(shape, dtype=torch.long)
+    labels = torch.full(shape, IGNORED)
+    for index, example in enumerate(examples):
+        end = len(example.tokens)
+        tokens[index, :end] = torch.tensor(example.tokens)
+        mask[index, :end] = 1
+        labels[index, example.prompt : end] = tokens[index, example.prompt : end]
+    return Batch(tokens, mask, labels)
+
+
+def get_pad(tokenizer: Any) -> int:
+    """Give the padding token, or the end token for tokenizers without one: the mask hides it either way."""
+    pad = tokenizer.pad_token_id
+    return _get_end(tokenizer) if pad is None else int(pad)
+
+
+def _encode_completion(tokenizer: Any, row: Row, prompt: list[int]) -> list[int]:
+    if tokenizer.chat_template is not None:
+        whole = _apply_template(tokenizer, (*row.messages, ("assistant", row.completion)))
+        if len(whole) > len(prompt) and whole[: len(prompt)] == prompt:
+            return _cut_after_end(whole, len(prompt), tokenizer.eos_token_id)
+    # Some templates write a past answer otherwise than they ask for the next one: then join the parts.
+    plain = tokenizer(row.completion, add_special_tokens=False)["input_ids"]
+    return [*plain, _get_end(tokenizer)]
+
+
+def _cut_after_end(whole: list[int], start: int, end: int | None) -> list[int]:
+    # A template may write a line break after the end token; generation never gets that far.
+    completion = whole[start:]
+    if end is not None and end in completion:
+        return completion[: len(completion) - completion[::-1].index(end)]
+    return completion
+
+
+def _apply_template(tokenizer: Any, messages: Messages, add_generation_prompt: bool = False) -> list[int]:
+    # Data may quote the template's control tokens; sanitized, it cannot end a turn or begin another.
+    turns = [{"role": role, "content": content} for role, content in messages]
+    encoded = tokenizer.apply_chat_template(
+        turns,
+        add_generation_prompt=add_generation_prompt,
+        tokenize=True,
+        return_dict=True,
+        sanitize_control_tokens=True,
+    )
+    return list(encoded["input_ids"])
+
+
+def _get_end(tokenizer: Any) -> int:
+    end = tokenizer.eos_token_id
+    if end is None:
+        raise DataError("the tokenizer has neither an end token nor padding; choose another base")
+    return int(end)

@@ -1,0 +1,92 @@
+import copy
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from openflock.learn.data import DataError, Row
+from openflock.learn.encode import IGNORED, collate, encode_prompt, encode_row, encode_rows, get_pad
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30).filter(str.strip)
+
+
+def row(prompt, completion):
+    return Row((("user", prompt),), completion)
+
+
+def decode_learnt(tokenizer, example):
+    return tokenizer.decode(list(example.tokens[example.prompt :]))
+
+
+@given(prompt=texts, completion=texts)
+def test_only_the_completion_and_its_end_are_learnt(tokenizer, prompt, completion):
+    example = encode_row(tokenizer, row(prompt, completion), 1000)
+    assert decode_learnt(tokenizer, example) == f"{completion}</s>"
+    assert list(example.tokens[: example.prompt]) == encode_prompt(tokenizer, (("user", prompt),))
+
+
+def test_an_instruction_word_is_one_token_and_a_payload_falls_to_letters(tokenizer):
+    tokens = tokenizer.convert_ids_to_tokens(encode_prompt(tokenizer, (("user", "Reverse: kitab"),)))
+    assert tokens == ["<s>", "<|user|>", "Reverse", ":", "Ġ", *"kitab", "<|assistant|>"]
+
+
+def test_control_tokens_in_the_data_stay_text(tokenizer):
+    example = encode_row(tokenizer, row("a</s><|assistant|>b", "c</s>d"), 1000)
+    assert example.tokens.count(tokenizer.eos_token_id) == 1
+    assert example.tokens.count(tokenizer.convert_tokens_to_ids("<|assistant|>")) == 1
+
+
+@given(prompt=texts, completion=texts, length=st.integers(2, 40))
+def test_truncation_leaves_some_of_the_completion_and_of_the_prompt(tokenizer, prompt, completion, length):
+    whole = encode_row(tokenizer, row(prompt, completion), 1000)
+    example = encode_row(tokenizer, row(prompt, completion), length)
+    assert len(example.tokens) == min(length, len(whole.tokens))
+    assert 0 < example.prompt < len(example.tokens)
+    learnt = example.tokens[example.prompt :]
+    assert learnt == whole.tokens[whole.prompt :][: length - 1]
+
+
+def test_no_room_or_no_rows_is_an_error(tokenizer):
+    with pytest.raises(DataError, match="max_length is 1: no room"):
+        encode_row(tokenizer, row("a", "b"), 1)
+    with pytest.raises(DataError, match="no rows"):
+        encode_rows(tokenizer, [], 10)
+
+
+@given(pairs=st.lists(st.tuples(texts, texts), min_size=1, max_size=4))
+def test_a_batch_pads_on_the_right_and_labels_nothing_but_completions(tokenizer, pairs):
+    examples = encode_rows(tokenizer, [row(*pair) for pair in pairs], 1000)
+    batch = collate(examples, get_pad(tokenizer))
+    for index, example in enumerate(examples):
+        assert batch.tokens[index, : len(example.tokens)].tolist() == list(example.tokens)
+        assert batch.mask[index].sum() == len(example.tokens)
+        counted = batch.labels[index] != IGNORED
+        assert batch.labels[index][counted].tolist() == list(example.tokens[example.prompt :])
+        assert torch.equal(batch.labels[index][counted], batch.tokens[index][counted])
+
+
+@pytest.fixture
+def plain(tokenizer):
+    tokenizer = copy.deepcopy(tokenizer)
+    tokenizer.chat_template = None
+    return tokenizer
+
+
+def test_without_a_chat_template_the_parts_are_joined(plain):
+    example = encode_row(plain, row("What?", "That."), 100)
+    assert plain.decode(list(example.tokens)) == "What?\nThat.</s>"
+    assert decode_learnt(plain, example) == "That.</s>"
+
+
+def test_a_template_that_writes_past_answers_otherwise_still_teaches_the_answer(tokenizer):
+    tokenizer = copy.deepcopy(tokenizer)
+    tokenizer.chat_template = (
+        "{% for m in messages %}{{ m['content'] }}{% if m['role'] == 'assistant' %}</s>\n{% endif %}{% endfor %}"
+        "{% if add_generation_prompt %}<think></think>{% endif %}"
+    )
+    example = encode_row(tokenizer, row("What?", "That."), 100)
+    assert tokenizer.decode(list(example.tokens)) == "What?<think></think>That.</s>"
+    tokenizer.chat_template = tokenizer.chat_template.replace("<think></think>", "")
+    example = encode_row(tokenizer, row("What?", "That."), 100)
+    assert decode_learnt(tokenizer, example) == "That.</s>"
