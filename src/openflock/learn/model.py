@@ -1,0 +1,100 @@
+"""Hold a base with one adapter, and move the agreed integers into it and trained factors out of it."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from peft import LoraConfig, inject_adapter_in_model
+from peft.tuners.lora import LoraLayer
+
+from openflock.learn.base import Base, BaseError, load_base
+from openflock.update.fixed import Factor, GlobalState, Layout, Module, to_float
+
+_SLOT = "default"  # peft's name for the only adapter of a model
+
+Targets = str | tuple[str, ...]
+
+
+class Model:
+    """Join a base and one LoRA adapter; the base is loaded once, and switching states copies factors only.
+
+    `targets` are peft's target_modules. The adapter is float32 whatever the base is: it must hold the fixed-point
+    values, and its optimizer steps are small. A base serves one Model: the adapter is built into its layers.
+    """
+
+    def __init__(self, base: Base, rank: int = 8, alpha: int = 16, targets: Targets = "all-linear") -> None:
+        self.network: Any = base.network
+        self.tokenizer: Any = base.tokenizer
+        self.path = base.path
+        self._layers = _attach_adapter(base, rank, alpha, targets)
+        modules = [Module(name, layer.out_features, layer.in_features) for name, layer in self._layers.items()]
+        self.layout = Layout(tuple(modules), rank, alpha)
+
+    @property
+    def device(self) -> torch.device:
+        """Say where inputs go: the device of the embeddings."""
+        device: torch.device = self.network.get_input_embeddings().weight.device
+        return device
+
+    def get_parameters(self, factor: Factor) -> dict[str, torch.nn.Parameter]:
+        """Give the adapter's parameters of one factor by module name; A is (rank, inputs), B (outputs, rank)."""
+        weights = ((name, layer.lora_A if factor == "A" else layer.lora_B) for name, layer in self._layers.items())
+        return {name: slots[_SLOT].weight for name, slots in weights}
+
+    def load_state(self, state: GlobalState) -> None:
+        """Copy a state into the adapter in place; BaseError when it belongs to another layout."""
+        if state.layout != self.layout:
+            raise BaseError(f"{self.path}: the state is for other modules, rank or alpha; use the task's base")
+        self.write_factor("A", {name: to_float(array) for name, array in state.A.items()})
+        self.write_factor("B", {name: to_float(array) for name, array in state.B.items()})
+
+    @torch.no_grad()
+    def write_factor(self, factor: Factor, arrays: dict[str, NDArray[np.float32]]) -> None:
+        """Copy one factor into the adapter in place."""
+        for name, parameter in self.get_parameters(factor).items():
+            parameter.copy_(torch.from_numpy(arrays[name]))
+
+    def read_factor(self, factor: Factor) -> dict[str, NDArray[np.float32]]:
+        """Copy one factor out of the adapter."""
+        parameters = self.get_parameters(factor)
+        return {name: weight.detach().cpu().numpy().copy() for name, weight in parameters.items()}
+
+    def trainable(self, factor: Factor) -> dict[str, torch.nn.Parameter]:
+        """Let gradients flow to one factor only, and give its parameters."""
+        for each in ("A", "B"):
+            for parameter in self.get_parameters(each).values():
+                parameter.requires_grad_(each == factor)
+                parameter.grad = None
+        return self.get_parameters(factor)
+
+
+def load_model(
+    path_or_id: str | Path,
+    rank: int = 8,
+    alpha: int = 16,
+    device: str = "cpu",
+    targets: Targets = "all-linear",
+) -> Model:
+    """Load a base and attach an adapter to it; raises BaseError."""
+    return Model(load_base(path_or_id, device), rank, alpha, targets)
+
+
+def _attach_adapter(base: Base, rank: int, alpha: int, targets: Targets) -> dict[str, Any]:
+    if any(isinstance(module, LoraLayer) for module in base.network.modules()):
+        raise BaseError(f"{base.path}: this base carries an adapter already; load it anew")
+    wanted = targets if isinstance(targets, str) else list(targets)
+    config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=wanted, lora_dropout=0.0, bias="none")
+    try:
+        # Not get_peft_model: its wrapper adds prefixes to the names, and nothing that is needed here.
+        inject_adapter_in_model(config, base.network, adapter_name=_SLOT)
+    except ValueError as error:
+        raise BaseError(f"{base.path}: no adapter for {targets} ({error}); name linear layers") from error
+    base.network.eval().requires_grad_(False)
+    found = ((name, module) for name, module in base.network.named_modules() if isinstance(module, LoraLayer))
+    layers = dict(sorted(found))
+    for layer in layers.values():
+        layer.lora_A.float()
+        layer.lora_B.float()
+    return layers
