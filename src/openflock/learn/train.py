@@ -1,0 +1,133 @@
+"""Train one factor of the adapter on one node's rows: the inner steps of a round."""
+
+import hashlib
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from numpy.typing import NDArray
+
+from openflock.learn.checkpoint import compute_inputs_digest, read_checkpoint, remove_checkpoint, write_checkpoint
+from openflock.learn.data import Row
+from openflock.learn.encode import Batch, Example, collate, encode_rows, get_pad
+from openflock.learn.model import Model
+from openflock.update.fixed import GlobalState, trained_factor
+
+
+class TrainError(RuntimeError):
+    """Say in one line why training cannot go on and what to do."""
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """Say how a node trains; all its own choice. `max_length` is in tokens, `clip_norm` caps the gradient's norm."""
+
+    steps: int = 25
+    batch_size: int = 8
+    learning_rate: float = 2e-3
+    max_length: int = 256
+    weight_decay: float = 0.0
+    clip_norm: float = 1.0
+    checkpoint_every: int = 10
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "checkpoint_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"train: {name} must be at least 1")
+
+
+def train(
+    model: Model,
+    state: GlobalState,
+    rows: Sequence[Row],
+    settings: TrainSettings,
+    seed: int,
+    checkpoint: Path | None = None,
+    on_step: Callable[[int, float], None] | None = None,
+) -> dict[str, NDArray[np.float32]]:
+    """Train the factor whose turn it is, from `state`, and give it.
+
+    The same arguments give the same bits on one machine. With a `checkpoint` directory, an interrupted call goes on
+    where it was when called again with the same arguments and ends at the same bits; a checkpoint of any other
+    arguments is ignored, and none is left at the end. `on_step` gets the number of steps done and the last loss.
+    Raises TrainError when a loss or weight is not finite, DataError without rows.
+    """
+    examples = encode_rows(model.tokenizer, rows, settings.max_length)
+    model.load_state(state)
+    parameters = model.trainable(trained_factor(state.step))
+    optimizer = _build_optimizer(parameters, settings)
+    inputs = compute_inputs_digest(state, examples, settings, seed)
+    done = 0 if checkpoint is None else read_checkpoint(checkpoint, inputs, parameters, optimizer)
+    take_step = _prepare(model, parameters, optimizer, settings)
+    for step in range(done, settings.steps):
+        batch = collate(pick_batch(examples, settings.batch_size, seed, step), get_pad(model.tokenizer))
+        loss = take_step(batch)
+        if not np.isfinite(loss):
+            raise TrainError(f"train: the loss is {loss} at step {step + 1}; lower the learning rate")
+        if checkpoint is not None and (step + 1) % settings.checkpoint_every == 0:
+            write_checkpoint(checkpoint, inputs, step + 1, parameters, optimizer)
+        if on_step is not None:
+            on_step(step + 1, loss)
+    if checkpoint is not None:
+        remove_checkpoint(checkpoint)
+    trained = model.read_factor(trained_factor(state.step))
+    if not all(np.isfinite(values).all() for values in trained.values()):
+        raise TrainError("train: the last step left a weight that is not finite; lower the learning rate")
+    return trained
+
+
+def pick_batch(examples: Sequence[Example], size: int, seed: int, step: int) -> list[Example]:
+    """Pick the examples of one step: every epoch is its own shuffle, and batches run across its end.
+
+    It depends on its arguments alone, so a resumed run needs no state of a generator.
+    """
+    count = len(examples)
+    positions = range(step * size, (step + 1) * size)
+    orders = {epoch: _shuffle(count, seed, epoch) for epoch in {position // count for position in positions}}
+    return [examples[orders[position // count][position % count]] for position in positions]
+
+
+def _shuffle(count: int, seed: int, epoch: int) -> list[int]:
+    order = list(range(count))
+    tag = hashlib.sha256(f"openflock/order/{seed}/{epoch}".encode()).digest()
+    random.Random(tag).shuffle(order)  # noqa: S311 - order of rows, not secrets
+    return order
+
+
+def _build_optimizer(parameters: dict[str, torch.nn.Parameter], settings: TrainSettings) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(parameters.values(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
+
+
+def _prepare(
+    model: Model,
+    parameters: dict[str, torch.nn.Parameter],
+    optimizer: torch.optim.Optimizer,
+    settings: TrainSettings,
+) -> Callable[[Batch], float]:
+    accelerator = Accelerator(cpu=model.device.type == "cpu", mixed_precision="no")
+    # The network is where load_base put it, perhaps over several devices: only the optimizer needs preparing.
+    prepared = accelerator.prepare(optimizer, device_placement=[False])
+    return partial(_take_step, accelerator, model, list(parameters.values()), prepared, settings.clip_norm)
+
+
+def _take_step(
+    accelerator: Any,
+    model: Model,
+    parameters: list[torch.nn.Parameter],
+    optimizer: Any,
+    clip_norm: float,
+    batch: Batch,
+) -> float:
+    batch = batch.to(model.device)
+    loss = model.network(input_ids=batch.tokens, attention_mask=batch.mask, labels=batch.labels).loss
+    optimizer.zero_grad()
+    accelerator.backward(loss)
+    accelerator.clip_grad_norm_(parameters, clip_norm)
+    optimizer.step()
+    return float(loss.item())
