@@ -1,0 +1,89 @@
+"""Write the global state as an ordinary PEFT adapter that anybody's tools load."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from peft import LoraConfig
+from safetensors.numpy import save_file
+
+from openflock.update.fixed import GlobalState, Layout, to_float
+
+_PREFIX = "base_model.model."  # of PEFT's own files
+
+CARD = """---
+base_model: {base}
+library_name: peft
+pipeline_tag: text-generation
+tags:
+- base_model:adapter:{base}
+- lora
+- openflock
+---
+
+# An adapter trained together with OpenFlock
+
+A LoRA adapter of rank {rank}, alpha {alpha}, on {modules} modules of `{base}`, after {step} accepted steps.
+The nodes that trained it kept their data to themselves; a smart contract kept the record.
+
+| | |
+|---|---|
+| digest of the global state (SHA-256) | `{digest}` |
+| digest of the base (SHA-256) | `{base_digest}` |
+
+These weights are the global state's integers divided by 2^24; replaying the task gives the same digest.
+
+```python
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
+
+model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained("{base}"), "path/to/this/directory")
+```
+"""
+
+
+def export_adapter(state: GlobalState, out: Path, base: str, digest: bytes, base_digest: bytes | None = None) -> None:
+    """Write adapter_config.json, adapter_model.safetensors (float32) and a model card into `out`.
+
+    `base` is the path or hub id that the files name as their base, `digest` the state's. PEFT scales B @ A by
+    alpha / rank itself, so the factors are written as they are.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    save_file(build_tensors(state), out / "adapter_model.safetensors", metadata={"format": "pt"})
+    build_config(state.layout, base).save_pretrained(str(out))
+    card = CARD.format(
+        base=base,
+        rank=state.layout.rank,
+        alpha=state.layout.alpha,
+        modules=len(state.layout.modules),
+        step=state.step,
+        digest=digest.hex(),
+        base_digest="not recorded" if base_digest is None else base_digest.hex(),
+    )
+    (out / "README.md").write_text(card, encoding="utf-8")
+
+
+def build_tensors(state: GlobalState) -> dict[str, NDArray[np.float32]]:
+    """Build the tensors under the names that PEFT's files use."""
+    tensors = {}
+    for factor, arrays in (("A", state.A), ("B", state.B)):
+        for name, values in arrays.items():
+            tensors[f"{_PREFIX}{name}.lora_{factor}.weight"] = to_float(values)
+    return tensors
+
+
+def build_config(layout: Layout, base: str) -> LoraConfig:
+    """Build PEFT's configuration for exactly the layout's modules."""
+    # A pattern, matched in full: in a list PEFT would take each name as an ending, and match more modules.
+    names = "|".join(re.escape(module.name) for module in layout.modules)
+    return LoraConfig(
+        r=layout.rank,
+        lora_alpha=layout.alpha,
+        target_modules=f"(?:{names})",
+        lora_dropout=0.0,
+        bias="none",
+        task_type="CAUSAL_LM",
+        base_model_name_or_path=base,
+        inference_mode=True,
+    )
