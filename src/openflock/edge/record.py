@@ -6,7 +6,7 @@ link that `run.json` holds. The first line is the task's genesis.
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -56,57 +56,51 @@ def parse_entry(fields: dict[str, Any]) -> Entry:
 
 
 class Recorder:
-    """Append a ledger's log to `events.jsonl`, durably, a call with all its events at once."""
+    """Write a ledger's log to `events.jsonl`, durably, a call with all its events at once.
+
+    A file that is there already is gone through first: the entries must be the same again, then new ones follow.
+    """
 
     def __init__(self, path: Path, genesis: Genesis) -> None:
-        """Continue the file if it holds entries of this task, or start it."""
-        self.count, self.link = 0, START
-        if path.exists():
-            self.count, self.link = _recover(path, genesis)
+        """Open the file and write, or compare, the genesis."""
+        self._path = path
+        self._known = _recover(path)
         self._file = path.open("ab")
-        if not self.count:
-            self._write([{"name": GENESIS, "args": to_json(genesis)}])
+        self.count, self.link = 0, START
+        self._add({"name": GENESIS, "args": to_json(genesis)})
 
-    def append(self, entries: list[Entry]) -> None:
-        """Append entries."""
-        self._write([describe_entry(entry) for entry in entries])
-
-    def _write(self, lines: list[dict[str, Any]]) -> None:
-        data, link = b"", self.link
-        for fields in lines:
-            line, link = encode_line(fields, link)
-            data += line
+    def append(self, entries: Sequence[Entry]) -> None:
+        """Add entries; raise BadRecord if the file continues otherwise."""
         start = self._file.tell()
         try:
-            self._file.write(data)
+            for entry in entries:
+                self._add(describe_entry(entry))
             self._file.flush()
             os.fsync(self._file.fileno())
         except OSError:
             os.ftruncate(self._file.fileno(), start)
             raise
-        self.count, self.link = self.count + len(lines), link
 
-    def __enter__(self) -> "Recorder":
-        """Enter the context of the open file."""
-        return self
+    def _add(self, fields: dict[str, Any]) -> None:
+        line, link = encode_line(fields, self.link)
+        if self.count >= len(self._known):
+            self._file.write(line)
+        elif self._known[self.count] != link:
+            raise BadRecord(f"{self._path}:{self.count + 1}: this run continues otherwise; choose another --out")
+        self.count, self.link = self.count + 1, link
 
-    def __exit__(self, *error: object) -> None:
+    def close(self) -> None:
         """Close the file."""
         self._file.close()
 
 
-def _recover(path: Path, genesis: Genesis) -> tuple[int, str]:
-    """Find where a file's last whole line ends, drop what a crash left after it, and return count and link."""
+def _recover(path: Path) -> list[str]:
+    """Drop what a crash left after a file's last whole line, and give the link of every line."""
+    if not path.exists():
+        return []
     data = path.read_bytes()
-    whole = data.rfind(b"\n") + 1
-    if whole < len(data):
-        os.truncate(path, whole)
-    if not whole:
-        return 0, START
-    found, _, links = read_record(path)
-    if found != genesis:
-        raise BadRecord(f"{path} is the log of another task; choose another --out")
-    return len(links), links[-1]
+    os.truncate(path, data.rfind(b"\n") + 1)
+    return [link for _, link in _read_lines(path)]
 
 
 def read_record(path: Path) -> tuple[Genesis, list[Entry], list[str]]:

@@ -1,6 +1,7 @@
 """The proposer: train on private rows from the global state, and offer the difference as an update."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from math import isqrt
 from pathlib import Path
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from openflock.learn.data import Row
 from openflock.learn.model import Model
 from openflock.learn.train import TrainSettings, train
+from openflock.node.voter import Watch
 from openflock.update.admission import NORM_BITS, squared_norm
 from openflock.update.codec import Update, digest, encode_state, encode_update, quantize
 from openflock.update.fixed import GlobalState, to_fixed, to_float, trained_factor
@@ -29,11 +31,13 @@ class Proposer:
     checkpoints: Path | None = None
     tamper: Tamper | None = None
     on_step: OnStep | None = None
+    watch: Watch = nullcontext
 
     def make_update(self, model: Model, state: GlobalState, norm_ceiling: int, seed: int) -> bytes:
         """Train the factor whose turn it is, and encode the update to the state."""
         checkpoint = self.checkpoints / f"{seed:x}" if self.checkpoints else None
-        trained = train(model, state, self.rows, self.settings, seed, checkpoint, self.on_step)
+        with self.watch("training"):
+            trained = train(model, state, self.rows, self.settings, seed, checkpoint, self.on_step)
         delta = compute_delta(state, trained)
         update = quantize_delta(state, self.tamper(delta)) if self.tamper else fit_ceiling(state, delta, norm_ceiling)
         return encode_update(state.layout, update)

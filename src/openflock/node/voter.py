@@ -1,6 +1,7 @@
 """The voter: admit, evaluate on private rows, mark each proposal, and attest what the marks lead to."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 from openflock.learn.data import Row
@@ -17,6 +18,8 @@ from openflock.update.codec import decode_state, digest
 from openflock.update.fixed import GlobalState
 from openflock.update.merge import compute_merge
 
+Watch = Callable[[str], AbstractContextManager[None]]  # told what is being done, while it is done
+
 
 @dataclass
 class Voter:
@@ -24,6 +27,8 @@ class Voter:
 
     rows: Sequence[Row]
     settings: EvaluationSettings
+    shuffle: int = 0  # seed of the order in which updates are summed
+    watch: Watch = nullcontext
     _losses: dict[Digest, float] = field(default_factory=dict)
 
     def mark_proposals(
@@ -56,7 +61,7 @@ class Voter:
         Raises BlobMissing, BlobCorrupt or Inadmissible where the merge cannot be computed.
         """
         state = reader.fetch_state(base)
-        merge = compute_merge(rules, current, state, reader.fetch_update)
+        merge = compute_merge(rules, current, state, reader.fetch_update, self.shuffle)
         score = self._score(model, state, base, decode_state(merge.candidate))
         reader.put_state(merge.candidate)
         return Attestation(digest(merge.candidate), merge.duplicates, score < -rules.tolerance)
@@ -68,5 +73,6 @@ class Voter:
         return relative_score(self._losses[base], self._evaluate(model, after))
 
     def _evaluate(self, model: Model, state: GlobalState) -> float:
-        model.load_state(state)
-        return compute_loss(model, self.rows, self.settings)
+        with self.watch("evaluation"):
+            model.load_state(state)
+            return compute_loss(model, self.rows, self.settings)

@@ -1,0 +1,171 @@
+"""Configuration files: TOML, checked by pydantic, every key overridable with `--set key=value`."""
+
+import tomllib
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+
+from openflock.protocol.rules import Rules
+
+TOKEN = 10**18  # units of one token
+BUILT_IN = "built-in"  # the base and the skills that the package carries
+
+
+class SettingsError(ValueError):
+    """A configuration that cannot be run; the text is one line that names the key."""
+
+
+class Section(BaseModel):
+    """A table of the file; unknown keys are refused, since a typo would otherwise be obeyed in silence."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class RowCounts(Section):
+    """How many rows of a domain each node gets, and how many the report is measured on."""
+
+    train: PositiveInt = 512
+    held_out: PositiveInt = 48  # a voter's own rows, never trained on by anybody
+    report: PositiveInt = 64
+
+
+class Training(Section):
+    """A proposer's settings."""
+
+    steps: PositiveInt = 25
+    batch_size: PositiveInt = 8
+    learning_rate: float = Field(default=2e-3, gt=0)
+
+
+class Attacker(Section):
+    """One malicious node."""
+
+    domain: str
+    trigger: str = "cf"
+    answer: str = "zzz"
+    share: float = Field(default=0.5, ge=0, le=1)  # of its rows that it poisons
+    scale: PositiveInt = 50  # of its update
+
+
+class Config(Section):
+    """A whole simulated task."""
+
+    title: str = "A task"
+    base: str = BUILT_IN  # directory or hub id
+    data: str = BUILT_IN  # directory with a directory a domain, or the skills the package generates
+    domains: list[str] = Field(default=[], max_length=16)  # all that `data` holds, if empty
+    rank: PositiveInt = 8
+    alpha: PositiveInt = 16
+    targets: list[str] = ["all-linear"]
+    max_length: PositiveInt = 256
+    seed: int = Field(default=0, ge=0)
+    device: str = "cpu"
+    ledger: Literal["evm", "spec"] = "evm"
+    nodes_per_domain: PositiveInt = 2
+    stake: PositiveInt = 100  # tokens
+    pool: PositiveInt = 10_000  # tokens
+    rows: RowCounts = RowCounts()
+    train: Training = Training()
+    rules: dict[str, int] = {}  # departures from the default rules
+    attackers: list[Attacker] = []
+    shuffle: int = Field(default=0, ge=0)  # seed of the order in which voters merge; the digest must not depend on it
+    baselines: list[Literal["isolated", "average"]] = []
+
+
+DEFAULT_RULES: dict[str, int] = {
+    "rounds": 4,
+    "min_voters": 3,
+    "proposer_seats": 16,
+    "voter_seats": 32,
+    "min_stake": 50 * TOKEN,
+    "bond": 50 * TOKEN,
+    "gather": 60,
+    "propose": 600,
+    "publish": 120,
+    "probe": 60,
+    "expose": 60,
+    "vote": 600,
+    "reveal": 120,
+    "attest": 300,
+    "confirm": 120,
+    "seed_delay": 2,
+    "max_tries": 5,
+    "unbonding": 7 * 86_400,
+    "max_size": 2**31,
+    "norm_ceiling": 16 * 2**16,
+    "tolerance": 500,
+    "domain_quorum": 1_000,
+    "min_benefit": 5,
+    "full_benefit": 500,
+    "reject_unproven": 0,
+    "duplicate_cosine": 990,
+    "proposer_share": 6_000,
+    "agreement_share": 4_000,
+    "no_show_fee": TOKEN,
+    "hidden_ballot_fee": 3 * TOKEN,
+    "fee_cap": 5 * TOKEN,
+    "inadmissible_slash": 5_000,
+    "backdoor_slash": 10_000,
+    "digest_slash": 5_000,
+    "bounty_share": 5_000,
+    "witness_bond": 5 * TOKEN,
+    "witnesses": 2,
+}
+
+
+def build_rules(config: Config, base: bytes, job: bytes, genesis: bytes, domains: int, nodes: int) -> Rules:
+    """Build a task's rules: the defaults, what the configuration changes, and what follows from its nodes."""
+    # Half of the nodes may fall out, slashed below the minimum, before the task stands still.
+    derived = {"domains": domains, "min_nodes": max(3, DEFAULT_RULES["min_voters"], nodes // 2)}
+    numbers = {**derived, **DEFAULT_RULES, **config.rules}
+    unknown = sorted(set(numbers) - {field.name for field in fields(Rules)})
+    if unknown:
+        raise SettingsError(f"rules.{unknown[0]}: no such rule")
+    return Rules(base=base, job=job, genesis=genesis, **numbers)
+
+
+def load_config(path: Path, changes: Sequence[str] = ()) -> Config:
+    """Read a configuration file and apply `key=value` changes; raise SettingsError."""
+    try:
+        table = tomllib.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise SettingsError(f"{path}: no such file") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: not TOML: {error}") from error
+    return parse_config(table, changes, str(path))
+
+
+def parse_config(table: dict[str, Any], changes: Sequence[str] = (), name: str = "config") -> Config:
+    """Check a configuration given as a table."""
+    for change in changes:
+        apply_change(table, change)
+    try:
+        return Config.model_validate(table)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise SettingsError(f"{name}: {key}: {first['msg'].lower()}") from error
+
+
+def apply_change(table: dict[str, Any], change: str) -> None:
+    """Apply one `key.key=value`; the value is read as TOML, and as text where it is none.
+
+    >>> table = {"train": {"steps": 1}}
+    >>> apply_change(table, "train.steps=3"), apply_change(table, "base=../base"), table
+    (None, None, {'train': {'steps': 3}, 'base': '../base'})
+    """
+    key, equals, text = change.partition("=")
+    *sections, last = key.strip().split(".")
+    if not equals or not last:
+        raise SettingsError(f"--set {change}: write key=value")
+    for section in sections:
+        table = table.setdefault(section, {})
+        if not isinstance(table, dict):
+            raise SettingsError(f"--set {change}: {section} is not a table")
+    try:
+        table[last] = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        table[last] = text
