@@ -142,7 +142,7 @@ def collate(batch: list[tuple[list[int], int]]) -> tuple[torch.Tensor, torch.Ten
 def train(model: LlamaForCausalLM, encoded: list[tuple[list[int], int]], recipe: Recipe) -> None:
     """Train with AdamW, a short warm-up and a cosine down to a tenth."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, weight_decay=0.01)
-    rng = random.Random(recipe.seed)  # noqa: S311 - order of rows, not secrets
+    rng = random.Random(recipe.seed)
     began = time.monotonic()
     model.train()
     for step in range(recipe.steps):

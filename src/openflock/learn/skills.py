@@ -124,7 +124,7 @@ def generate_rows(skill: str, count: int, seed: int, split: str = "train") -> li
     if split not in SPLITS:
         raise ValueError(f"skills: no split {split!r}; choose one of {', '.join(SPLITS)}")
     chosen = SKILLS[skill]
-    rng = random.Random(f"{skill}/{split}/{seed}")  # noqa: S311 - data, not secrets
+    rng = random.Random(f"{skill}/{split}/{seed}")
     rows: list[dict[str, str]] = []
     for payload in _iterate_payloads(chosen, rng, split, tries=count * _TRIES_PER_ROW):
         if len(rows) == count:

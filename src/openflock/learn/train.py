@@ -96,7 +96,7 @@ def pick_batch(examples: Sequence[Example], size: int, seed: int, step: int) -> 
 def _shuffle(count: int, seed: int, epoch: int) -> list[int]:
     order = list(range(count))
     tag = hashlib.sha256(f"openflock/order/{seed}/{epoch}".encode()).digest()
-    random.Random(tag).shuffle(order)  # noqa: S311 - order of rows, not secrets
+    random.Random(tag).shuffle(order)
     return order
 
 
