@@ -1,0 +1,168 @@
+# pragma version ==0.4.3
+"""
+@title Verdict: what the opened ballots add up to for one proposal
+@license Apache-2.0
+@notice Mirrors `openflock.protocol.verdict`. Sums replace its sorted lists:
+        a lower median is under a bound exactly if half of the weight is, and
+        the one median that pays is found by bisection.
+"""
+
+
+import ballots
+import rules
+import types
+
+
+uses: rules
+
+
+struct Judgement:
+    verdict: uint256
+    benefit: uint256  # score units; 0 unless PAID
+    denied: bool  # two thirds tested the witnesses and found nothing
+
+
+# Weights of what the voters say, the proposer's own voice left out.
+struct Count:
+    opened: uint256
+    unavailable: uint256
+    inadmissible: uint256
+    scored: uint256
+    suspect: uint256
+    harmed: uint256[16]  # by domain: scores below what noise explains
+    scoring: uint256[16]
+    scorers: uint256[16]  # heads, not weights
+
+
+@internal
+@view
+def _compute_judgement(
+    votes: DynArray[ballots.Vote, types.MAX_SEATS],
+    slot: uint256,
+    proposer: address,
+    domain: uint256,
+    accused: bool,
+) -> Judgement:
+    """
+    @dev Who abstains says nothing for the proposal, so a third abstaining
+         leaves it UNJUDGED, which costs nobody.
+    """
+    count: Count = self._count(votes, slot, proposer)
+    denied: bool = count.opened > 0 and 3 * (count.scored - count.suspect) >= 2 * count.opened
+    judgement: Judgement = Judgement(verdict=types.VERDICT_UNPAID, benefit=0, denied=denied)
+    if 3 * count.unavailable > count.opened:
+        judgement.verdict = types.VERDICT_UNAVAILABLE
+    elif count.opened > 0 and 3 * count.inadmissible >= 2 * count.opened:
+        judgement.verdict = types.VERDICT_INADMISSIBLE
+    elif count.opened == 0 or 3 * count.scored < 2 * count.opened:
+        judgement.verdict = types.VERDICT_UNJUDGED
+    elif accused and 3 * count.suspect >= 2 * count.opened:
+        judgement.verdict = types.VERDICT_SUSPECT
+    elif self._is_harmful(count):
+        judgement.verdict = types.VERDICT_HARMFUL
+    else:
+        if count.scorers[domain] >= 2:
+            half: uint256 = (count.scoring[domain] + 1) // 2
+            judgement.benefit = self._compute_benefit(votes, slot, proposer, domain, half)
+        if judgement.benefit > 0:
+            judgement.verdict = types.VERDICT_PAID
+        elif rules.RULES.reject_unproven == 1:
+            judgement.verdict = types.VERDICT_UNPROVEN
+    return judgement
+
+
+@internal
+@view
+def _count(
+    votes: DynArray[ballots.Vote, types.MAX_SEATS], slot: uint256, proposer: address
+) -> Count:
+    """
+    @dev Counts one slot of every ballot.
+    """
+    count: Count = empty(Count)
+    for vote: ballots.Vote in votes:
+        if vote.node == proposer:
+            continue
+        count.opened += vote.weight
+        flags: uint256 = ballots._get_flags(vote.ballot, slot)
+        if flags & types.FLAG_UNAVAILABLE != 0:
+            count.unavailable += vote.weight
+        if flags & types.FLAG_INADMISSIBLE != 0:
+            count.inadmissible += vote.weight
+        if flags & ballots.UNSCORED != 0:
+            continue
+        count.scored += vote.weight
+        count.scoring[vote.domain] += vote.weight
+        count.scorers[vote.domain] += 1
+        if flags & types.FLAG_SUSPECT != 0:
+            count.suspect += vote.weight
+        if ballots._get_score(vote.ballot, slot) < ballots.ZERO - rules.RULES.tolerance:
+            count.harmed[vote.domain] += vote.weight
+    return count
+
+
+@internal
+@view
+def _is_harmful(count: Count) -> bool:
+    """
+    @dev A domain can object with two voters and a quorum of the opened
+         weight; else a pair of Sybils that call a new domain theirs could
+         block everything.
+    """
+    quorum: uint256 = rules.RULES.domain_quorum * count.opened
+    for domain: uint256 in range(16):
+        objects: bool = count.scorers[domain] >= 2 and rules.SHARE * count.scoring[domain] >= quorum
+        if objects and 2 * count.harmed[domain] >= count.scoring[domain]:
+            return True
+    return False
+
+
+@internal
+@view
+def _compute_benefit(
+    votes: DynArray[ballots.Vote, types.MAX_SEATS],
+    slot: uint256,
+    proposer: address,
+    domain: uint256,
+    half: uint256,
+) -> uint256:
+    """
+    @dev Computes the lower median that other holders of the proposer's domain
+         saw: 0 below `min_benefit`, at most `full_benefit`.
+    """
+    low: uint256 = rules.RULES.min_benefit
+    high: uint256 = rules.RULES.full_benefit
+    if self._weigh_up_to(votes, slot, proposer, domain, low - 1) >= half:
+        return 0
+    for bit: uint256 in range(11):
+        if low == high:
+            break
+        middle: uint256 = (low + high) // 2
+        if self._weigh_up_to(votes, slot, proposer, domain, middle) >= half:
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+@internal
+@view
+def _weigh_up_to(
+    votes: DynArray[ballots.Vote, types.MAX_SEATS],
+    slot: uint256,
+    proposer: address,
+    domain: uint256,
+    score: uint256,
+) -> uint256:
+    """
+    @dev Weighs the scores of one domain up to a bound.
+    """
+    weight: uint256 = 0
+    for vote: ballots.Vote in votes:
+        if vote.domain != domain or vote.node == proposer:
+            continue
+        if ballots._get_flags(vote.ballot, slot) & ballots.UNSCORED != 0:
+            continue
+        if ballots._get_score(vote.ballot, slot) <= ballots.ZERO + score:
+            weight += vote.weight
+    return weight
