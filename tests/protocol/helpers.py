@@ -147,7 +147,7 @@ def make_opening(state: State, play: Play, act: Act, node: Address) -> Call:
         case Act.BALLOT:
             return Reveal(node, compute_ballot([play.mark(node, proposer) for proposer in slots]), salt)
         case _:
-            originals = {slot: slots[play.originals.get(proposer, proposer)] for proposer, slot in slots.items()}
+            originals = {slot: slots.get(play.originals.get(proposer), slot) for proposer, slot in slots.items()}
             duplicates = sum(original << 4 * slot for slot, original in originals.items())
             return Confirm(node, play.digest(node, act), duplicates, node in play.vetoers, salt)
 

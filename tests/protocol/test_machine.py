@@ -1,0 +1,3 @@
+from .machine import TaskMachine, search
+
+TestSpec = search(TaskMachine, examples=60, steps=30)
