@@ -66,12 +66,13 @@ class Config(Section):
     ledger: Literal["evm", "spec"] = "evm"
     nodes_per_domain: PositiveInt = 2
     stake: PositiveInt = 100  # tokens
-    pool: PositiveInt = 10_000  # tokens
+    pool: PositiveInt = 1_000  # tokens
     rows: RowCounts = RowCounts()
     train: Training = Training()
     rules: dict[str, int] = {}  # departures from the default rules
     attackers: list[Attacker] = []
     shuffle: int = Field(default=0, ge=0)  # seed of the order in which voters merge; the digest must not depend on it
+    baseline_learning_rate: float = Field(default=2e-3, gt=0)
     baselines: list[Literal["isolated", "average"]] = []
 
 

@@ -3,14 +3,11 @@
 import re
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
 from peft import LoraConfig
 from safetensors.numpy import save_file
 
-from openflock.update.fixed import GlobalState, Layout, to_float
-
-_PREFIX = "base_model.model."  # of PEFT's own files
+from openflock.update.adapter import build_tensors
+from openflock.update.fixed import GlobalState, Layout
 
 CARD = """---
 base_model: {base}
@@ -62,15 +59,6 @@ def export_adapter(state: GlobalState, out: Path, base: str, digest: bytes, base
         base_digest="not recorded" if base_digest is None else base_digest.hex(),
     )
     (out / "README.md").write_text(card, encoding="utf-8")
-
-
-def build_tensors(state: GlobalState) -> dict[str, NDArray[np.float32]]:
-    """Build the tensors under the names that PEFT's files use."""
-    tensors = {}
-    for factor, arrays in (("A", state.A), ("B", state.B)):
-        for name, values in arrays.items():
-            tensors[f"{_PREFIX}{name}.lora_{factor}.weight"] = to_float(values)
-    return tensors
 
 
 def build_config(layout: Layout, base: str) -> LoraConfig:

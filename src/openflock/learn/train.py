@@ -61,10 +61,10 @@ def train(
     examples = encode_rows(model.tokenizer, rows, settings.max_length)
     model.load_state(state)
     parameters = model.trainable(trained_factor(state.step))
-    optimizer = _build_optimizer(parameters, settings)
+    optimizer = build_optimizer(parameters, settings)
     inputs = compute_inputs_digest(state, examples, settings, seed)
     done = 0 if checkpoint is None else read_checkpoint(checkpoint, inputs, parameters, optimizer)
-    take_step = _prepare(model, parameters, optimizer, settings)
+    take_step = prepare_step(model, parameters, optimizer, settings)
     for step in range(done, settings.steps):
         batch = collate(pick_batch(examples, settings.batch_size, seed, step), get_pad(model.tokenizer))
         loss = take_step(batch)
@@ -100,16 +100,18 @@ def _shuffle(count: int, seed: int, epoch: int) -> list[int]:
     return order
 
 
-def _build_optimizer(parameters: dict[str, torch.nn.Parameter], settings: TrainSettings) -> torch.optim.Optimizer:
+def build_optimizer(parameters: dict[str, torch.nn.Parameter], settings: TrainSettings) -> torch.optim.Optimizer:
+    """Build the inner optimizer."""
     return torch.optim.AdamW(parameters.values(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
 
 
-def _prepare(
+def prepare_step(
     model: Model,
     parameters: dict[str, torch.nn.Parameter],
     optimizer: torch.optim.Optimizer,
     settings: TrainSettings,
 ) -> Callable[[Batch], float]:
+    """Give the function that takes one inner step on a batch and returns its loss."""
     accelerator = Accelerator(cpu=model.device.type == "cpu", mixed_precision="no")
     # The network is where load_base put it, perhaps over several devices: only the optimizer needs preparing.
     prepared = accelerator.prepare(optimizer, device_placement=[False])

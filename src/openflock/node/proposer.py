@@ -1,7 +1,6 @@
 """The proposer: train on private rows from the global state, and offer the difference as an update."""
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from math import isqrt
 from pathlib import Path
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 from openflock.learn.data import Row
 from openflock.learn.model import Model
 from openflock.learn.train import TrainSettings, train
-from openflock.node.voter import Watch
+from openflock.node.watch import Watch, watch_nothing
 from openflock.update.admission import NORM_BITS, squared_norm
 from openflock.update.codec import Update, digest, encode_state, encode_update, quantize
 from openflock.update.fixed import GlobalState, to_fixed, to_float, trained_factor
@@ -31,7 +30,7 @@ class Proposer:
     checkpoints: Path | None = None
     tamper: Tamper | None = None
     on_step: OnStep | None = None
-    watch: Watch = nullcontext
+    watch: Watch = watch_nothing
 
     def make_update(self, model: Model, state: GlobalState, norm_ceiling: int, seed: int) -> bytes:
         """Train the factor whose turn it is, and encode the update to the state."""

@@ -1,24 +1,22 @@
 """The voter: admit, evaluate on private rows, mark each proposal, and attest what the marks lead to."""
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from openflock.learn.data import Row
 from openflock.learn.evaluate import EvaluationSettings, compute_loss, relative_score
 from openflock.learn.model import Model
 from openflock.node.reader import Reader
+from openflock.node.watch import Watch, watch_nothing
 from openflock.protocol.ballot import Mark
 from openflock.protocol.ports import BlobCorrupt, BlobMissing
 from openflock.protocol.rules import Rules
 from openflock.protocol.types import Address, Attestation, Digest, Flag, Round
 from openflock.update.admission import Inadmissible, check_admission
-from openflock.update.aggregate import compute_candidate
+from openflock.update.aggregate import compute_share
 from openflock.update.codec import decode_state, digest
 from openflock.update.fixed import GlobalState
 from openflock.update.merge import compute_merge
-
-Watch = Callable[[str], AbstractContextManager[None]]  # told what is being done, while it is done
 
 
 @dataclass
@@ -28,7 +26,7 @@ class Voter:
     rows: Sequence[Row]
     settings: EvaluationSettings
     shuffle: int = 0  # seed of the order in which updates are summed
-    watch: Watch = nullcontext
+    watch: Watch = watch_nothing
     _losses: dict[Digest, float] = field(default_factory=dict)
 
     def mark_proposals(
@@ -53,7 +51,9 @@ class Voter:
             return Mark(flags=Flag.UNAVAILABLE)
         except Inadmissible:
             return Mark(flags=Flag.INADMISSIBLE)
-        return Mark(self._score(model, state, base, compute_candidate(state, [(1, update)])))
+        total = sum(current.proposers[published].weight for published in current.proposals)
+        share = compute_share(state, update, current.proposers[slot].weight, total)
+        return Mark(self._score(model, state, base, share))
 
     def attest(self, model: Model, reader: Reader, rules: Rules, current: Round, base: Digest) -> Attestation:
         """Merge what was accepted, put the candidate where all can fetch it, and veto it if it harms.

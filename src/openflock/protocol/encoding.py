@@ -1,7 +1,6 @@
 """Containers, calls and events <-> JSON values, by their field types and by nothing that the JSON says."""
 
 import json
-from dataclasses import asdict
 from enum import IntEnum
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -24,7 +23,9 @@ def to_json(value: object) -> Any:
         return [to_json(item) for item in value]
     if isinstance(value, bool | str):
         return value
-    return int(value) if isinstance(value, int) else {name: to_json(item) for name, item in asdict(value).items()}  # type: ignore[call-overload]
+    if isinstance(value, int):
+        return int(value)
+    return {name: to_json(item) for name, item in vars(value).items()}
 
 
 def from_json(kind: Any, value: Any) -> Any:

@@ -4,7 +4,7 @@ What cannot be computed are the calls themselves, when they happened, and the ha
 from the seats drawn to the last payout, must come out as the log says.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from openflock.protocol.calls import Call, Event, Seeded
@@ -41,17 +41,19 @@ class Replica:
         self.position = 0
 
     def apply(self, entries: Sequence[Entry]) -> list[Step]:
-        """Apply the next entries and return their steps; raise Divergence at the first that differs.
+        """Apply the next entries and return their steps; raise Divergence at the first that differs."""
+        return list(self.follow(entries))
+
+    def follow(self, entries: Sequence[Entry]) -> Iterator[Step]:
+        """Apply the next entries call by call, as each step is asked for.
 
         The entries must hold whole calls: a call's events may not be cut from it.
         """
-        steps = []
         start = 0
         while start < len(entries):
             step = self._apply_call(entries[start:])
-            steps.append(step)
             start += 1 + len(step.events)
-        return steps
+            yield step
 
     def _apply_call(self, entries: Sequence[Entry]) -> Step:
         first = entries[0]

@@ -206,6 +206,7 @@ def conclude(state: State, events: Events, moment: Moment) -> None:
 def end_round(state: State, events: Events, moment: Moment, outcome: Outcome) -> None:
     """Settle the round and gather for the next one, or end the task."""
     settle(state, events, outcome)
+    state.ended = state.round
     if state.cancelled or state.round.number == state.genesis.rules.rounds:
         stakes.finish(state, events)
         return

@@ -283,6 +283,7 @@ class State:
     salts: bytes = bytes(32)  # xor over all salts ever opened
     finals: dict[int, Digest] = field(default_factory=dict)  # rounds that an appeal decided
     cancelled: bool = False
+    ended: Round | None = None  # the last round that was settled, for who looks back; no rule reads it
 
     def copy(self) -> "State":
         """Give a draft whose containers can change without touching this one."""

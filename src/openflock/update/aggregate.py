@@ -21,18 +21,17 @@ def compute_candidate(state: GlobalState, updates: Sequence[tuple[int, Update]])
     saturates at +-LIMIT. ValueError if there is no update, a weight is not positive, or an update is not for
     this state's factor and layout. Whether each one's parent is this state is for admission to say.
     """
-    factor = trained_factor(state.step)
-    for _, update in updates:
-        if update.factor != factor:
-            raise ValueError(f"aggregate: an update of factor {update.factor}, where {factor} is trained")
-        check_update(state.layout, update)
     weights = reduce_weights([weight for weight, _ in updates])
-    merged = {
-        name: _merge_module(old, weights, [update.rows[name] for _, update in updates])
-        for name, old in state.get_factor(factor).items()
-    }
-    A, B = (merged, state.B) if factor == "A" else (state.A, merged)
-    return GlobalState(state.layout, state.step + 1, A, B)
+    return _merge(state, [update for _, update in updates], weights, sum(weights))
+
+
+def compute_share(state: GlobalState, update: Update, weight: int, total: int) -> GlobalState:
+    """Compute what one update does in a mean of weight `total` in which the others move nothing.
+
+    That is the dose at which it is judged: alone and whole, a specialist's update harms what its share does not.
+    """
+    weights = reduce_weights([weight, total - weight] if weight < total else [1])
+    return _merge(state, [update], weights[:1], sum(weights))
 
 
 def reduce_weights(weights: Sequence[int]) -> list[int]:
@@ -50,10 +49,26 @@ def reduce_weights(weights: Sequence[int]) -> list[int]:
     return [max(1, weight // divisor >> shift) for weight in weights]
 
 
-def _merge_module(old: NDArray[np.int32], weights: Sequence[int], deltas: Sequence[Rows]) -> NDArray[np.int32]:
+def _merge(state: GlobalState, updates: Sequence[Update], weights: Sequence[int], divisor: int) -> GlobalState:
+    factor = trained_factor(state.step)
+    for update in updates:
+        if update.factor != factor:
+            raise ValueError(f"aggregate: an update of factor {update.factor}, where {factor} is trained")
+        check_update(state.layout, update)
+    merged = {
+        name: _merge_module(old, weights, [update.rows[name] for update in updates], divisor)
+        for name, old in state.get_factor(factor).items()
+    }
+    A, B = (merged, state.B) if factor == "A" else (state.A, merged)
+    return GlobalState(state.layout, state.step + 1, A, B)
+
+
+def _merge_module(
+    old: NDArray[np.int32], weights: Sequence[int], deltas: Sequence[Rows], divisor: int
+) -> NDArray[np.int32]:
     # |q| < 2**7, exponent <= 24, sum of weights < 2**31: the sum stays below 2**62.
     total = np.zeros(old.shape, np.int64)
     for weight, (q, exponent) in zip(weights, deltas, strict=True):
         total += q * (np.int64(weight) << exponent.astype(np.int64))[:, None]
-    merged = old + divide_half_even(total, sum(weights))
+    merged = old + divide_half_even(total, divisor)
     return merged.clip(-LIMIT, LIMIT).astype(np.int32)

@@ -1,0 +1,89 @@
+"""A run directory: where a simulated task keeps its log, blobs, journal, metrics and summary."""
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from openflock.app.settings import Config, SettingsError
+from openflock.edge.blobs import write_atomically
+from openflock.protocol.encoding import parse_json
+
+CONTENTS = ("run.json", "events.jsonl", "metrics.jsonl", "journal.db", "journal.db-wal", "journal.db-shm")
+FOLDERS = ("blobs", "adapter", "checkpoints")
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """The paths of one run, and its `run.json`."""
+
+    path: Path
+
+    @property
+    def events(self) -> Path:
+        """The ledger's log."""
+        return self.path / "events.jsonl"
+
+    @property
+    def blobs(self) -> Path:
+        """The blob store."""
+        return self.path / "blobs"
+
+    @property
+    def journal(self) -> Path:
+        """The nodes' journal."""
+        return self.path / "journal.db"
+
+    @property
+    def metrics(self) -> Path:
+        """Losses by round, one line a round."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def adapter(self) -> Path:
+        """The final state as a PEFT adapter."""
+        return self.path / "adapter"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Interrupted trainings."""
+        return self.path / "checkpoints"
+
+    def read(self) -> dict[str, Any]:
+        """Read `run.json`; raise SettingsError if there is none or it is broken."""
+        file = self.path / "run.json"
+        try:
+            run: dict[str, Any] = parse_json(file.read_bytes())
+        except FileNotFoundError as error:
+            raise SettingsError(f"{self.path} is not a run directory: it has no run.json") from error
+        except ValueError as error:
+            raise SettingsError(f"{file}: not JSON: {error}") from error
+        return run
+
+    def write(self, run: dict[str, Any]) -> None:
+        """Replace `run.json`."""
+        write_atomically(self.path / "run.json", json.dumps(run, indent=2).encode() + b"\n")
+
+    def open(self, config: Config) -> dict[str, Any]:
+        """Start a run here, or find the one that this configuration started; raise SettingsError on another's."""
+        started = config.model_dump()
+        if not (self.path / "run.json").exists():
+            if self.path.exists() and any(self.path.iterdir()):
+                raise SettingsError(f"{self.path} holds other files; choose another --out")
+            self.path.mkdir(parents=True, exist_ok=True)
+            self.write({"config": started, "finished": False})
+        run = self.read()
+        differing = [key for key, value in started.items() if run.get("config", {}).get(key) != value]
+        if differing:
+            raise SettingsError(
+                f"{self.path} holds a run with another configuration ({', '.join(differing)}); choose another --out"
+            )
+        return run
+
+    def clear(self) -> None:
+        """Remove a run, and nothing else that lies beside it."""
+        for name in CONTENTS:
+            (self.path / name).unlink(missing_ok=True)
+        for name in FOLDERS:
+            shutil.rmtree(self.path / name, ignore_errors=True)

@@ -1,0 +1,77 @@
+"""What happened in a round, gathered from the ledger's log as it goes by."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from openflock.protocol.ballot import get_mark
+from openflock.protocol.calls import Credited, Drawn, Event, Judged, Reveal, Settled, Slashed
+from openflock.protocol.replay import Step
+from openflock.protocol.types import NO_FLAGS, Address, Amount, Flag, Judgement, Outcome, Reason, State
+from openflock.protocol.verdict import Voice, compute_lower_median
+
+
+@dataclass
+class RoundStory:
+    """One round so far; complete once it holds an outcome."""
+
+    number: int
+    proposers: tuple[Address, ...] = ()
+    ballots: dict[Address, int] = field(default_factory=dict)
+    weights: dict[Address, int] = field(default_factory=dict)
+    judgements: dict[int, Judgement] = field(default_factory=dict)
+    paid: Counter[Address] = field(default_factory=Counter)
+    slashed: Counter[Address] = field(default_factory=Counter)
+    budget: Amount = 0
+    outcome: Outcome | None = None
+    digest: bytes = b""
+    spent: Amount = 0
+
+    def tell(self, step: Step) -> None:
+        """Add one step of the log."""
+        if isinstance(step.call, Reveal):
+            self.ballots[step.call.sender] = step.call.ballot
+        for event in step.events:
+            self._add(event)
+
+    def _add(self, event: Event) -> None:
+        match event:
+            case Drawn():
+                self.proposers, self.budget = event.proposers, event.budget
+                self.weights = dict(zip(event.voters, event.voter_weights, strict=True))
+            case Judged():
+                self.judgements[event.slot] = Judgement(event.verdict, event.benefit)
+            case Slashed():
+                self.slashed[event.node] += event.amount
+            case Credited() if event.reason in (Reason.PROPOSAL, Reason.VOTE, Reason.BOUNTY):
+                self.paid[event.account] += event.amount
+            case Settled():
+                self.outcome, self.digest, self.spent = event.outcome, event.digest, event.spent
+
+    def get_scores(self, state: State, slot: int) -> dict[int, int]:
+        """Give the weighted lower median score of a slot by domain, over the ballots that scored it."""
+        voices: dict[int, list[Voice]] = {}
+        for voter, ballot in self.ballots.items():
+            mark = get_mark(ballot, slot)
+            if voter != self.proposers[slot] and mark.flags == NO_FLAGS:
+                domain = state.nodes[voter].domain
+                voices.setdefault(domain, []).append(Voice(domain, self.weights[voter], mark))
+        return {domain: compute_lower_median(group) for domain, group in sorted(voices.items())}
+
+    def count_flags(self, slot: int) -> Counter[Flag]:
+        """Count the voters that raised each flag against a slot."""
+        flags: Counter[Flag] = Counter()
+        for voter, ballot in self.ballots.items():
+            if voter != self.proposers[slot]:
+                flags.update(get_mark(ballot, slot).flags)
+        return flags
+
+
+def read_stories(steps: Iterator[Step]) -> Iterator[tuple[RoundStory, Step]]:
+    """Cut a log into rounds; give each with its last step."""
+    story = RoundStory(1)
+    for step in steps:
+        story.tell(step)
+        if story.outcome is not None:
+            yield story, step
+            story = RoundStory(story.number + 1)

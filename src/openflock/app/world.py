@@ -1,0 +1,215 @@
+"""Build what a configuration describes: base, data, chain, store and nodes, wired into one network."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from importlib.resources import files
+from pathlib import Path
+
+from eth_account import Account
+from eth_account.signers.local import LocalAccount
+
+from openflock.app.rundir import RunDirectory
+from openflock.app.settings import BUILT_IN, TOKEN, Attacker, Config, SettingsError, build_rules
+from openflock.arena.attacks import poison_rows, scale_delta
+from openflock.edge.blobs import DirectoryStore
+from openflock.edge.deploy import create_task, deploy_contract, deploy_token
+from openflock.edge.embedded_chain import EmbeddedChain
+from openflock.edge.evm_ledger import EvmLedger
+from openflock.edge.journal import Journal
+from openflock.edge.spec_ledger import SpecLedger
+from openflock.learn.base import compute_base_digest
+from openflock.learn.data import Row, list_domains, load_domain, parse_row
+from openflock.learn.evaluate import EvaluationSettings
+from openflock.learn.model import Model, load_model
+from openflock.learn.skills import generate_rows
+from openflock.learn.train import TrainSettings
+from openflock.node.node import Identity, Node
+from openflock.node.proposer import OnStep, Proposer
+from openflock.node.reader import Reader
+from openflock.node.voter import Voter
+from openflock.node.watch import Watch
+from openflock.protocol.calls import Fund
+from openflock.protocol.job import Job, encode_job
+from openflock.protocol.ports import Clock, Ledger
+from openflock.protocol.rules import Rules
+from openflock.protocol.types import Address, Genesis
+from openflock.update.codec import encode_state
+from openflock.update.fixed import initial_state
+
+SPEC_GENESIS_TIME = 1_700_000_000
+GAS = 25_000_000  # what any one call may use on the embedded chain
+
+
+@dataclass(frozen=True)
+class Holdings:
+    """One node's private rows."""
+
+    domain: int
+    train: list[Row]
+    held_out: list[Row]
+    attacker: Attacker | None = None
+
+
+@dataclass(frozen=True)
+class World:
+    """All that a simulation runs on."""
+
+    config: Config
+    domains: list[str]
+    base: Path
+    model: Model
+    ledger: Ledger
+    clock: Clock
+    nodes: list[Node]
+    holdings: list[Holdings]
+    report_rows: dict[str, list[Row]]
+    reader: Reader
+    creator: Address
+
+
+# --- Data ----------------------------------------------------------------------------------------------------
+
+
+def locate_base(config: Config) -> Path:
+    """Give the base's path, or the id that the hub knows it by."""
+    if config.base == BUILT_IN:
+        return Path(str(files("openflock") / "assets" / "base"))
+    return Path(config.base)
+
+
+def list_data_domains(config: Config) -> list[str]:
+    """List the domains that take part."""
+    if config.domains:
+        return config.domains
+    if config.data == BUILT_IN:
+        raise SettingsError("domains: name the skills that take part")
+    return list_domains(Path(config.data))
+
+
+def load_split(config: Config, domain: str, split: str, count: int) -> list[Row]:
+    """Load the first rows of a domain's split."""
+    if config.data == BUILT_IN:
+        records = generate_rows(domain, count, config.seed, split)
+        return [parse_row(record, domain) for record in records]
+    return load_domain(Path(config.data), domain, split)[:count]
+
+
+def share_rows(config: Config, domains: Sequence[str]) -> list[Holdings]:
+    """Share each domain's rows out: disjoint rows for each node, of which it holds a part out for judging."""
+    attackers = list(config.attackers)
+    unknown = [attacker.domain for attacker in attackers if attacker.domain not in domains]
+    if unknown:
+        raise SettingsError(f"attackers: no domain {unknown[0]!r}; choose one of {', '.join(domains)}")
+    shares = []
+    for index, domain in enumerate(domains):
+        malicious = [attacker for attacker in attackers if attacker.domain == domain]
+        roles: list[Attacker | None] = [None] * (config.nodes_per_domain - len(malicious)) + malicious
+        rows = load_split(config, domain, "train", len(roles) * (config.rows.train + config.rows.held_out))
+        size = len(rows) // len(roles)
+        if size < 2:
+            raise SettingsError(f"data: {domain} has {len(rows)} rows, too few for {len(roles)} nodes")
+        for position, attacker in enumerate(roles):
+            mine = rows[position * size : (position + 1) * size]
+            held_out = min(config.rows.held_out, size // 2)
+            shares.append(Holdings(index, mine[held_out:], mine[:held_out], attacker))
+    return shares
+
+
+# --- Chain ---------------------------------------------------------------------------------------------------
+
+
+def create_accounts(config: Config, count: int) -> list[LocalAccount]:
+    """Create throw-away accounts from the seed; they hold nothing outside the simulation."""
+    keys = (sha256(f"simulated account {config.seed}/{index}".encode()).digest() for index in range(count))
+    return [Account.from_key(key) for key in keys]
+
+
+def start_ledger(config: Config, rules: Rules, accounts: Sequence[LocalAccount]) -> tuple[Ledger, Clock]:
+    """Start the task on an embedded EVM, or on the specification itself; the first account is its creator."""
+    seed = sha256(f"chain {config.seed}".encode()).digest()
+    addresses = [account.address.lower() for account in accounts]
+    if config.ledger == "spec":
+        task = Genesis(1, "0x" + "11" * 20, "0x" + "22" * 20, addresses[0], SPEC_GENESIS_TIME, rules)
+        spec = SpecLedger(task, seed)
+        return spec, spec
+    chain, creator = EmbeddedChain(addresses, seed), accounts[0]
+    balances = dict.fromkeys(addresses[1:], 2 * config.stake * TOKEN) | {addresses[0]: config.pool * TOKEN}
+    token = deploy_token(chain.web3, creator, balances, GAS)
+    factory = deploy_contract(chain.web3, creator, "TaskFactory", gas=GAS)
+    task_address = create_task(chain.web3, creator, factory, token, rules, GAS)
+    signers = dict(zip(addresses, accounts, strict=True))
+    return EvmLedger(chain.web3, task_address, signers, GAS), chain
+
+
+# --- The whole -----------------------------------------------------------------------------------------------
+
+
+def build_world(config: Config, run: RunDirectory, watch: Watch, on_step: OnStep) -> World:
+    """Build a world and fund its task; the same configuration builds the same world, to the bit."""
+    domains = list_data_domains(config)
+    shares = share_rows(config, domains)
+    base = locate_base(config)
+    targets = config.targets[0] if config.targets == ["all-linear"] else tuple(config.targets)
+    model = load_model(base, config.rank, config.alpha, config.device, targets)
+    reader = Reader(DirectoryStore(run.blobs))
+    rules = agree_rules(config, domains, len(shares), model, reader)
+    accounts = create_accounts(config, len(shares) + 1)
+    ledger, clock = start_ledger(config, rules, accounts)
+    creator = accounts[0].address.lower()
+    ledger.submit(Fund(creator, config.pool * TOKEN))
+    journal = Journal(run.journal)
+    nodes = [
+        build_node(config, account, share, model, reader, journal, run.checkpoints, watch, on_step)
+        for account, share in zip(accounts[1:], shares, strict=True)
+    ]
+    report = {domain: load_split(config, domain, "validation", config.rows.report) for domain in domains}
+    return World(config, domains, model.path, model, ledger, clock, nodes, shares, report, reader, creator)
+
+
+def agree_rules(config: Config, domains: Sequence[str], nodes: int, model: Model, reader: Reader) -> Rules:
+    """Store the job and the initial state, and bind them in the rules."""
+    seed = sha256(f"adapter {config.seed}".encode()).digest()
+    shown = BUILT_IN if config.base == BUILT_IN else config.base
+    job = Job(
+        config.title, shown, tuple(config.targets), config.rank, config.alpha, seed, tuple(domains), config.max_length
+    )
+    genesis = reader.put_state(encode_state(initial_state(model.layout, seed)))
+    base = compute_base_digest(model.path)
+    return build_rules(config, base, reader.store.put(encode_job(job)), genesis, len(domains), nodes)
+
+
+def build_node(
+    config: Config,
+    account: LocalAccount,
+    holdings: Holdings,
+    model: Model,
+    reader: Reader,
+    journal: Journal,
+    checkpoints: Path,
+    watch: Watch,
+    on_step: OnStep,
+) -> Node:
+    """Build one node, honest or not."""
+    train = TrainSettings(**config.train.model_dump(), max_length=config.max_length)
+    rows, tamper, attacker = holdings.train, None, holdings.attacker
+    if attacker:
+        rows = poison_rows(rows, attacker.trigger, attacker.answer, attacker.share, config.seed)
+        tamper = scale_delta(attacker.scale)
+    proposer = Proposer(rows, train, checkpoints, tamper, on_step, watch)
+    evaluation = EvaluationSettings(max_length=config.max_length)
+    voter = Voter(holdings.held_out, evaluation, config.shuffle, watch)
+    secret = sha256(b"salts" + account.key).digest()
+    identity = Identity(account.address.lower(), secret, holdings.domain, config.stake * TOKEN)
+    return Node(identity, model, reader, journal, proposer, voter)
+
+
+def list_roles(world: World) -> Mapping[Address, str]:
+    """Name each node by domain and number, as a report shows it."""
+    counts: dict[int, int] = {}
+    roles = {}
+    for node, holdings in zip(world.nodes, world.holdings, strict=True):
+        counts[holdings.domain] = counts.get(holdings.domain, 0) + 1
+        name = f"{world.domains[holdings.domain]}-{counts[holdings.domain]}"
+        roles[node.identity.address] = f"{name} (attacker)" if holdings.attacker else name
+    return roles

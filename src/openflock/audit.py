@@ -1,0 +1,132 @@
+"""Audit: replay a task from its log and its blobs, and say the first thing that differs.
+
+The log gives the calls; everything else is computed again: draws, verdicts, slashes and payouts by the
+specification, admission, merges and the final state from the blobs.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from openflock.node.reader import Reader
+from openflock.protocol.calls import Settled
+from openflock.protocol.job import MAX_JOB_SIZE, BadJob, decode_job
+from openflock.protocol.ports import BlobCorrupt, BlobMissing, BlobStore, Entry
+from openflock.protocol.replay import Divergence, Replica, Step
+from openflock.protocol.types import Digest, Genesis, Outcome, Phase, Proposal, Round, State, Verdict
+from openflock.update.admission import Inadmissible, check_admission
+from openflock.update.codec import digest, encode_state
+from openflock.update.container import Malformed
+from openflock.update.fixed import initial_state
+from openflock.update.merge import compute_merge, list_accepted
+
+OnRound = Callable[[int], None]
+
+
+class AuditFailure(Exception):
+    """The first thing that differs, in one line."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What an audit went through without finding a difference."""
+
+    entries: int
+    rounds: int
+    updates: int
+    merges: int
+    finished: bool
+    state: State
+
+
+def audit(genesis: Genesis, entries: Sequence[Entry], store: BlobStore, on_round: OnRound = lambda _: None) -> Report:
+    """Replay a task; raise AuditFailure at the first difference."""
+    reader = Reader(store)
+    check_genesis(genesis, reader)
+    updates = merges = rounds = 0
+    replica = Replica(genesis)
+    built_on = replica.state.digest
+    for step in replay(replica, entries):
+        settled = next((event for event in step.events if isinstance(event, Settled)), None)
+        if settled is None or step.state.ended is None:
+            continue
+        updates += check_updates(genesis, step.state.ended, built_on, reader)
+        if settled.outcome == Outcome.MERGED:
+            check_merge(genesis, step.state.ended, built_on, settled, reader)
+            merges += 1
+        built_on = settled.digest
+        rounds += 1
+        on_round(rounds)
+    state = replica.state
+    return Report(len(entries), rounds, updates, merges, state.phase == Phase.FINISHED, state)
+
+
+def check_genesis(genesis: Genesis, reader: Reader) -> None:
+    """Check the job and the initial state against the rules: the state is computed from the job's seed."""
+    rules = genesis.rules
+    try:
+        job = decode_job(reader.store.fetch(rules.job, MAX_JOB_SIZE))
+        first = reader.fetch_state(rules.genesis)
+    except (BlobMissing, BlobCorrupt, BadJob, Malformed) as error:
+        raise AuditFailure(f"genesis: {error}") from error
+    if (first.layout.rank, first.layout.alpha, len(job.domains)) != (job.rank, job.alpha, rules.domains):
+        raise AuditFailure("genesis: the job and the initial state differ in rank, alpha or domains")
+    if digest(encode_state(initial_state(first.layout, job.seed))) != rules.genesis:
+        raise AuditFailure("genesis: the initial state does not follow from the job's seed")
+
+
+def replay(replica: Replica, entries: Sequence[Entry]) -> Iterator[Step]:
+    """Give each step of a log; raise AuditFailure where the rules give another."""
+    try:
+        yield from replica.follow(entries)
+    except Divergence as error:
+        raise AuditFailure(f"ledger: {error}") from error
+
+
+def check_updates(genesis: Genesis, ended: Round, built_on: Digest, reader: Reader) -> int:
+    """Check every verdict on form against the bytes themselves; return how many updates were checked."""
+    checked = 0
+    for slot, proposal in sorted(ended.proposals.items()):
+        verdict = ended.judgements[slot].verdict if ended.judgements else Verdict.UNJUDGED
+        where = f"round {ended.number}, slot {slot}"
+        needed = verdict != Verdict.UNAVAILABLE
+        reason = explain_inadmissible(genesis, proposal, built_on, reader, where, needed=needed)
+        if reason and slot in list_accepted(ended):
+            raise AuditFailure(f"{where}: merged, but inadmissible: {reason}")
+        if not reason and verdict == Verdict.INADMISSIBLE:
+            raise AuditFailure(f"{where}: slashed as inadmissible, but {proposal.digest.hex()[:12]} is admissible")
+        checked += 1
+    return checked
+
+
+def explain_inadmissible(
+    genesis: Genesis, proposal: Proposal, built_on: Digest, reader: Reader, where: str, *, needed: bool
+) -> str:
+    """Say why an update is inadmissible, or nothing; a blob that was available then must be so now."""
+    try:
+        blob = reader.fetch_update(proposal)
+        check_admission(reader.fetch_state(built_on), blob, genesis.rules.norm_ceiling)
+    except Inadmissible as error:
+        return str(error)
+    except (BlobMissing, BlobCorrupt) as error:
+        if needed:
+            raise AuditFailure(f"{where}: {error}") from error
+        return str(error)
+    return ""
+
+
+def check_merge(genesis: Genesis, ended: Round, built_on: Digest, settled: Settled, reader: Reader) -> None:
+    """Merge again and compare with what was attested."""
+    where = f"round {ended.number}"
+    try:
+        merge = compute_merge(genesis.rules, ended, reader.fetch_state(built_on), reader.fetch_update)
+    except (Inadmissible, BlobMissing, BlobCorrupt) as error:
+        raise AuditFailure(f"{where}: cannot merge again: {error}") from error
+    merged = digest(merge.candidate)
+    if merged != settled.digest:
+        raise AuditFailure(f"{where}: the updates merge to {merged.hex()}, attested was {settled.digest.hex()}")
+    if ended.agreed is None or merge.duplicates != ended.agreed.duplicates:
+        raise AuditFailure(f"{where}: the attested near-duplicates are not those of the updates")
+    try:
+        reader.fetch_state(settled.digest)
+    except (BlobMissing, BlobCorrupt, Malformed) as error:
+        raise AuditFailure(f"{where}: {error}") from error
