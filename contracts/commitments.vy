@@ -18,7 +18,7 @@ uses: phases
 OPENED: constant(bytes32) = keccak256("commitments: opened")
 
 
-commitments: HashMap[uint256, HashMap[uint256, HashMap[address, bytes32]]]  # round, act, node
+commitments: HashMap[bytes32, bytes32]  # by round, act and node
 committed: uint256  # in the running act
 opened: uint256
 salts: bytes32  # xor over all salts ever opened
@@ -39,9 +39,10 @@ def _commit(act: uint256, commitment: bytes32):
     @dev Takes the caller's commitment: one an act, never replaced.
     """
     phases._require_in_time()
-    errors._require(not self._has_committed(act, msg.sender), "commitments: already committed")
+    place: bytes32 = self._find_place(act, msg.sender)
+    errors._require(self.commitments[place] == empty(bytes32), "commitments: already committed")
     errors._require(commitment != empty(bytes32), "commitments: empty")
-    self.commitments[phases.number][act][msg.sender] = commitment
+    self.commitments[place] = commitment
     self.committed += 1
 
 
@@ -51,14 +52,15 @@ def _open(act: uint256, content: bytes32, salt: bytes32):
     @dev Uses the caller's commitment up, and stirs the salt into the next seed.
     """
     phases._require_in_time()
-    commitment: bytes32 = self.commitments[phases.number][act][msg.sender]
+    place: bytes32 = self._find_place(act, msg.sender)
+    commitment: bytes32 = self.commitments[place]
     unopened: bool = commitment != empty(bytes32) and commitment != OPENED
     errors._require(unopened, "commitments: nothing committed")
     opened: bytes32 = keccak256(
         abi_encode(chain.id, self, phases.number, act, msg.sender, content, salt)
     )
     errors._require(commitment == opened, "commitments: does not open")
-    self.commitments[phases.number][act][msg.sender] = OPENED
+    self.commitments[place] = OPENED
     self.opened += 1
     stirred: uint256 = convert(keccak256(abi_encode(msg.sender, salt)), uint256)
     self.salts = convert(convert(self.salts, uint256) ^ stirred, bytes32)
@@ -70,4 +72,10 @@ def _has_committed(act: uint256, node: address) -> bool:
     """
     @dev Answers whether a node committed to an act of this round, opened or not.
     """
-    return self.commitments[phases.number][act][node] != empty(bytes32)
+    return self.commitments[self._find_place(act, node)] != empty(bytes32)
+
+
+@internal
+@view
+def _find_place(act: uint256, node: address) -> bytes32:
+    return keccak256(abi_encode(phases.number, act, node))

@@ -53,15 +53,15 @@ def _compute_vote_pay(
 ) -> uint256:
     """
     @dev A negative agreement lowers the flat part: were it cut at zero by
-         itself, random votes would earn in expectation.
+         itself, random votes would earn in expectation. All is rounded once,
+         so splitting a weight never gains a unit.
     """
     share: uint256 = rules.RULES.agreement_share
-    flat: uint256 = pot * (rules.SHARE - share) * weight * halves // (2 * rules.SHARE * total)
-    size: uint256 = convert(abs(agreement), uint256)
-    moved: uint256 = pot * share * weight * size // (rules.SHARE * total * pairs)
-    if agreement >= 0:
-        return flat + moved
-    return flat - min(flat, moved)
+    flat: int256 = convert((rules.SHARE - share) * halves * pairs, int256)
+    earned: int256 = flat + 2 * convert(share, int256) * agreement
+    if earned <= 0:
+        return 0
+    return pot * weight * convert(earned, uint256) // (2 * rules.SHARE * total * pairs)
 
 
 @internal

@@ -5,50 +5,17 @@ goes to both at the same moment, and both must refuse it for the same reason or 
 same state.
 """
 
+import re
 from dataclasses import astuple
 
 from openflock.edge.spec_ledger import BLOCK_TIME, SpecLedger
-from openflock.protocol.calls import (
-    Advance,
-    Call,
-    Cancel,
-    Claim,
-    Commit,
-    Confirm,
-    Event,
-    Expose,
-    Fund,
-    Join,
-    Leave,
-    Publish,
-    Resolve,
-    Reveal,
-    TopUp,
-    Withdraw,
-)
+from openflock.protocol.calls import Call, Event, get_log_name
 from openflock.protocol.ports import Entry
 from openflock.protocol.round import process
 from openflock.protocol.sortition import get_total
 from openflock.protocol.types import Address, Genesis, Node, Revert, State
 
 from .chain import Abi, Chain, Log, Refused, compile_token, load
-
-CALLS: dict[type[Call], tuple[str, str]] = {
-    Fund: ("fund", "Funded"),
-    Cancel: ("cancel", "Cancelled"),
-    Join: ("join", "Joined"),
-    TopUp: ("top_up", "ToppedUp"),
-    Leave: ("leave", "Left"),
-    Withdraw: ("withdraw", "Withdrawn"),
-    Claim: ("claim", "Claimed"),
-    Resolve: ("resolve", "Resolved"),
-    Advance: ("advance", "Advanced"),
-    Commit: ("commit", "Committed"),
-    Publish: ("publish", "Published"),
-    Expose: ("expose", "Exposed"),
-    Reveal: ("reveal", "Revealed"),
-    Confirm: ("confirm", "Confirmed"),
-}
 
 
 class Pair(SpecLedger):
@@ -71,10 +38,11 @@ class Pair(SpecLedger):
         try:
             state, events = process(self.state, call, self._get_moment())
         except Revert as error:
-            assert refusal == str(error), f"{call}: the contract says {refusal!r}, the specification {error}"
+            reason = str(error)
+            assert refusal == reason, f"{call}: the contract says {refusal!r}, the specification {reason!r}"
             raise
         assert refusal is None, f"{call}: only the contract refuses: {refusal!r}"
-        expected = (Log(CALLS[type(call)][1], astuple(call)), *map(_describe, events))
+        expected = tuple(Log(get_log_name(item), astuple(item)) for item in (call, *events))
         assert logs == expected, f"{call}: the contract logs {logs}, the specification {expected}"
         self._record(call, state, events)
         self._check_standing()
@@ -111,7 +79,7 @@ class Pair(SpecLedger):
     def _call_contract(self, call: Call) -> tuple[tuple[Log, ...], str | None]:
         sender, *values = astuple(call)
         try:
-            self.task.call(CALLS[type(call)][0], *values, sender=sender)
+            self.task.call(get_function(call), *values, sender=sender)
         except Refused as refused:
             return (), str(refused)
         return self.task.last, None
@@ -146,8 +114,9 @@ def describe_node(node: Node | None) -> tuple[object, ...]:
     return (True, node.domain, node.stake, node.release, *attested)
 
 
-def _describe(event: Event) -> Log:
-    return Log(type(event).__name__, astuple(event))
+def get_function(call: Call) -> str:
+    """Name a call as the contract does: `TopUp` is `top_up`."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(call).__name__).lower()
 
 
 def _find_accounts(events: tuple[Event, ...]) -> set[Address]:
