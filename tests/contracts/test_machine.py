@@ -1,0 +1,19 @@
+"""The machine of the specification with the contract beside it: the two must answer every call alike."""
+
+from hypothesis.stateful import invariant
+
+from ..protocol.machine import TaskMachine, search
+from .pair import Pair
+
+
+class PairMachine(TaskMachine):
+    """Every call goes to both and is compared at once; after every step all that both show is."""
+
+    make_backend = Pair
+
+    @invariant()
+    def both_show_the_same(self):
+        self.ledger.check()
+
+
+TestPair = search(PairMachine, examples=12, steps=25, shrinks=False)
