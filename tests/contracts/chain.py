@@ -63,11 +63,9 @@ class Chain:
         inputs = [item for abi in compiled["abi"] if abi["type"] == "constructor" for item in abi["inputs"]]
         arguments = encode([get_type(item) for item in inputs], values) if code == "bytecode" else b""
         initcode = bytes.fromhex(compiled[code].removeprefix("0x")) + arguments
-        with self.env.anchor():  # an address is taken only if the constructor accepts
-            at, computation = self.env.deploy(sender=sender, bytecode=initcode, override_address=address)
-            if computation.is_error:
-                raise Refused(get_reason(computation.output))
-        at, computation = self.env.deploy(sender=sender, bytecode=initcode, override_address=address or at)
+        at, computation = self.env.deploy(sender=sender, bytecode=initcode, override_address=address)
+        if computation.is_error:
+            raise Refused(get_reason(computation.output))
         return Contract(self, str(at).lower(), compiled["abi"])
 
 
@@ -96,14 +94,18 @@ class Contract:
         """Call and change; return what it returns, raise Refused with its reason."""
         return self._execute(name, values, sender, is_modifying=True)
 
+    def encode(self, name: str, *values: Any) -> bytes:
+        """Encode a call."""
+        selector, inputs, _ = self._functions[name]
+        return selector + encode(inputs, values)
+
     def view(self, name: str, *values: Any) -> Any:
         """Read and change nothing."""
         return self._execute(name, values, DEPLOYER, is_modifying=False)
 
     def _execute(self, name: str, values: Sequence[Any], sender: str, *, is_modifying: bool) -> Any:
-        selector, inputs, outputs = self._functions[name]
         computation = self.chain.env.execute_code(
-            to_address=self.address, sender=sender, data=selector + encode(inputs, values), is_modifying=is_modifying
+            to_address=self.address, sender=sender, data=self.encode(name, *values), is_modifying=is_modifying
         )
         if computation.is_error:
             raise Refused(get_reason(computation.output))
@@ -115,7 +117,7 @@ class Contract:
                 for _, address, topics, data in entries
                 if address == bytes.fromhex(self.address[2:])
             )
-        returned = decode(outputs, computation.output)
+        returned = decode(self._functions[name][2], computation.output)
         return returned[0] if len(returned) == 1 else returned
 
     def decode_log(self, topics: Sequence[int], data: bytes) -> Log:
