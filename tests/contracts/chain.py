@@ -77,6 +77,7 @@ class Contract:
     address: str
     abi: Sequence[Abi]
     gas: int = 0  # what the last call burned
+    refund: int = 0  # what it freed
     last: tuple[Log, ...] = ()  # what the last call logged
     _functions: dict[str, tuple[bytes, list[str], list[str]]] = field(default_factory=dict)
     _events: dict[int, Abi] = field(default_factory=dict)
@@ -110,7 +111,7 @@ class Contract:
         if computation.is_error:
             raise Refused(get_reason(computation.output))
         if is_modifying:
-            self.gas = computation.get_gas_used()
+            self.gas, self.refund = computation.get_gas_used(), computation.get_gas_refund()
             entries = sorted(computation.get_raw_log_entries())
             self.last = tuple(
                 self.decode_log(topics, data)

@@ -1,10 +1,12 @@
 """Whole rounds, on the contract and the specification at once; a Pair compares every event, reason and account."""
 
+from random import Random
+
 import pytest
 
 from openflock.protocol.ballot import Mark
-from openflock.protocol.calls import Advance, Cancel, Claim, Fund, Join, Leave, Resolve, TopUp, Withdraw
-from openflock.protocol.types import BURN_ADDRESS, Act, Flag, Outcome, Phase, Revert
+from openflock.protocol.calls import Advance, Cancel, Claim, Fund, Join, Leave, Resolve, Settled, TopUp, Withdraw
+from openflock.protocol.types import BURN_ADDRESS, MAX_POOL, MAX_STAKE, Act, Flag, Outcome, Phase, Revert
 
 from ..protocol.helpers import (
     ACCUSER,
@@ -18,8 +20,10 @@ from ..protocol.helpers import (
     VOTER,
     Play,
     against,
+    get_events,
     get_outcome,
     get_phases,
+    make_address,
     make_digest,
     make_genesis,
     only,
@@ -147,6 +151,50 @@ def test_a_seed_is_captured_at_every_age(age):
     pair.mine(pair.state.deadline + age - pair.get_block())
     pair.submit(Advance(OUTSIDER))
     assert get_phases(pair)[-1] == Phase.PROPOSE
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_large_committees_of_many_minds_end_as_in_the_specification(seed):
+    chance = Random(seed)
+    crowd = [make_address(f"node {i}") for i in range(chance.choice([16, 33, 60]))]
+    times = dict.fromkeys(("gather", "propose", "publish", "vote", "reveal", "attest", "confirm"), 500)
+    seats = {"proposer_seats": 16, "voter_seats": 32, "domains": 4, "domain_quorum": 1000}
+    pair = Pair(make_genesis(**times, **seats, unbonding=50_000), seed=bytes([seed]))
+    pair.submit(Fund(CREATOR, 10**9))
+    for node in crowd:
+        pair.submit(Join(node, chance.randrange(4), chance.randrange(STAKE, 5 * STAKE)))
+    marks = {
+        (voter, proposer): Mark(chance.randint(-60, 260), Flag(chance.choice([0] * 20 + [1, 2, 4, 8])))
+        for voter in crowd
+        for proposer in crowd
+    }
+    originals = {node: chance.choice(crowd[:3]) for node in crowd[3:8]}
+    play = Play(
+        mark=lambda voter, proposer: marks[voter, proposer],
+        originals={} if len(crowd) > 16 else originals,
+        absent={Act.BALLOT: crowd[:2], Act.ATTESTATION: crowd[4:6]},
+        hiding={Act.UPDATE: crowd[2:3], Act.BALLOT: crowd[3:4]},
+    )
+    for _ in range(3):
+        play_round(pair, play)
+        pair.check()
+    assert Outcome.MERGED in [event.outcome for event in get_events(pair, Settled)]
+
+
+def test_the_largest_amounts_overflow_nothing():
+    rules = {"min_stake": MAX_STAKE, "bond": MAX_STAKE, "witness_bond": MAX_STAKE, "full_benefit": 2047}
+    pair = Pair(make_genesis(**rules, fee_cap=MAX_STAKE, hidden_ballot_fee=MAX_STAKE))
+    pair.submit(Fund(CREATOR, MAX_POOL))
+    for node in NODES:
+        pair.submit(Join(node, 0, MAX_STAKE))
+    play = Play(
+        mark=lambda voter, proposer: Mark(2047, Flag.SUSPECT if proposer == PROPOSER else Flag(0)),
+        witnesses=dict.fromkeys(NODES, (PROPOSER, MAX_STAKE)),
+        absent={Act.ATTESTATION: [VOTER]},
+    )
+    play_round(pair, play)
+    pair.check()
+    assert get_outcome(pair) == Outcome.MERGED
 
 
 def test_who_attested_a_digest_proved_wrong_loses_stake_whoever_says_so():
