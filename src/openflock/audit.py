@@ -86,31 +86,28 @@ def check_updates(genesis: Genesis, ended: Round, built_on: Digest, reader: Read
     """Check every verdict on form against the bytes themselves; return how many updates were checked."""
     checked = 0
     for slot, proposal in sorted(ended.proposals.items()):
-        verdict = ended.judgements[slot].verdict if ended.judgements else Verdict.UNJUDGED
-        where = f"round {ended.number}, slot {slot}"
-        needed = verdict != Verdict.UNAVAILABLE
-        reason = explain_inadmissible(genesis, proposal, built_on, reader, where, needed=needed)
-        if reason and slot in list_accepted(ended):
+        merged, where = slot in list_accepted(ended), f"round {ended.number}, slot {slot}"
+        refused = bool(ended.judgements) and ended.judgements[slot].verdict == Verdict.INADMISSIBLE
+        if not merged and not refused:
+            continue  # nothing followed from its bytes, which may be gone
+        reason = explain_inadmissible(genesis, proposal, built_on, reader, where)
+        if reason and merged:
             raise AuditFailure(f"{where}: merged, but inadmissible: {reason}")
-        if not reason and verdict == Verdict.INADMISSIBLE:
+        if not reason and refused:
             raise AuditFailure(f"{where}: slashed as inadmissible, but {proposal.digest.hex()[:12]} is admissible")
         checked += 1
     return checked
 
 
-def explain_inadmissible(
-    genesis: Genesis, proposal: Proposal, built_on: Digest, reader: Reader, where: str, *, needed: bool
-) -> str:
-    """Say why an update is inadmissible, or nothing; a blob that was available then must be so now."""
+def explain_inadmissible(genesis: Genesis, proposal: Proposal, built_on: Digest, reader: Reader, where: str) -> str:
+    """Say why an update is inadmissible, or nothing; what was judged by its bytes must be there to be judged again."""
     try:
         blob = reader.fetch_update(proposal)
         check_admission(reader.fetch_state(built_on), blob, genesis.rules.norm_ceiling)
     except Inadmissible as error:
         return str(error)
     except (BlobMissing, BlobCorrupt) as error:
-        if needed:
-            raise AuditFailure(f"{where}: {error}") from error
-        return str(error)
+        raise AuditFailure(f"{where}: {error}") from error
     return ""
 
 

@@ -11,7 +11,7 @@ from openflock.edge.blobs import write_atomically
 from openflock.protocol.encoding import parse_json
 
 CONTENTS = ("run.json", "events.jsonl", "metrics.jsonl", "journal.db", "journal.db-wal", "journal.db-shm")
-FOLDERS = ("blobs", "adapter", "checkpoints")
+FOLDERS = ("blobs", "outbox", "adapter", "checkpoints")
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,11 @@ class RunDirectory:
     def blobs(self) -> Path:
         """The blob store."""
         return self.path / "blobs"
+
+    @property
+    def outbox(self) -> Path:
+        """The bytes behind the nodes' commitments, until they are opened."""
+        return self.path / "outbox"
 
     @property
     def journal(self) -> Path:

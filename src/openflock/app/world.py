@@ -13,7 +13,7 @@ from openflock.app.rundir import RunDirectory
 from openflock.app.settings import BUILT_IN, TOKEN, Attacker, Config, SettingsError, build_rules
 from openflock.arena.attacks import poison_rows, scale_delta
 from openflock.edge.blobs import DirectoryStore
-from openflock.edge.deploy import create_task, deploy_contract, deploy_token
+from openflock.edge.deploy import create_task, deploy_factory, deploy_token
 from openflock.edge.embedded_chain import EmbeddedChain
 from openflock.edge.evm_ledger import EvmLedger
 from openflock.edge.journal import Journal
@@ -136,7 +136,7 @@ def start_ledger(config: Config, rules: Rules, accounts: Sequence[LocalAccount])
     chain, creator = EmbeddedChain(addresses, seed), accounts[0]
     balances = dict.fromkeys(addresses[1:], 2 * config.stake * TOKEN) | {addresses[0]: config.pool * TOKEN}
     token = deploy_token(chain.web3, creator, balances, GAS)
-    factory = deploy_contract(chain.web3, creator, "TaskFactory", gas=GAS)
+    factory = deploy_factory(chain.web3, creator, GAS)
     task_address = create_task(chain.web3, creator, factory, token, rules, GAS)
     signers = dict(zip(addresses, accounts, strict=True))
     return EvmLedger(chain.web3, task_address, signers, GAS), chain
@@ -160,7 +160,7 @@ def build_world(config: Config, run: RunDirectory, watch: Watch, on_step: OnStep
     ledger.submit(Fund(creator, config.pool * TOKEN))
     journal = Journal(run.journal)
     nodes = [
-        build_node(config, account, share, model, reader, journal, run.checkpoints, watch, on_step)
+        build_node(config, account, share, model, reader, journal, run, watch, on_step)
         for account, share in zip(accounts[1:], shares, strict=True)
     ]
     report = {domain: load_split(config, domain, "validation", config.rows.report) for domain in domains}
@@ -186,7 +186,7 @@ def build_node(
     model: Model,
     reader: Reader,
     journal: Journal,
-    checkpoints: Path,
+    run: RunDirectory,
     watch: Watch,
     on_step: OnStep,
 ) -> Node:
@@ -196,12 +196,12 @@ def build_node(
     if attacker:
         rows = poison_rows(rows, attacker.trigger, attacker.answer, attacker.share, config.seed)
         tamper = scale_delta(attacker.scale)
-    proposer = Proposer(rows, train, checkpoints, tamper, on_step, watch)
+    proposer = Proposer(rows, train, run.checkpoints, tamper, on_step, watch)
     evaluation = EvaluationSettings(max_length=config.max_length)
     voter = Voter(holdings.held_out, evaluation, config.shuffle, watch)
     secret = sha256(b"salts" + account.key).digest()
     identity = Identity(account.address.lower(), secret, holdings.domain, config.stake * TOKEN)
-    return Node(identity, model, reader, journal, proposer, voter)
+    return Node(identity, model, reader, journal, DirectoryStore(run.outbox), proposer, voter)
 
 
 def list_roles(world: World) -> Mapping[Address, str]:

@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from hashlib import sha256
+from hashlib import file_digest, sha256
 from pathlib import Path
 
 from openflock.protocol.ports import BlobCorrupt, BlobMissing
@@ -21,7 +21,7 @@ class DirectoryStore:
         """Write bytes durably: to a temporary file first, so that a full disk leaves no half a blob."""
         digest = sha256(data).digest()
         path = self._locate(digest)
-        if not path.exists():
+        if not path.exists() or path.read_bytes() != data:
             write_atomically(path, data)
         return digest
 
@@ -39,6 +39,15 @@ class DirectoryStore:
             raise BlobCorrupt(f"blob {digest.hex()[:12]} in {self.directory} does not match its digest")
         return data
 
+    def check_all(self) -> int:
+        """Hash every blob and return their number; raise BlobCorrupt at the first that is not what it is named."""
+        names = sorted(path.name for path in self.directory.iterdir() if not path.name.startswith("."))
+        for name in names:
+            with (self.directory / name).open("rb") as file:
+                if file_digest(file, "sha256").hexdigest() != name:
+                    raise BlobCorrupt(f"blob {name} in {self.directory} does not match its digest")
+        return len(names)
+
     def _locate(self, digest: Digest) -> Path:
         return self.directory / digest.hex()
 
@@ -52,6 +61,16 @@ def write_atomically(path: Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         Path(name).replace(path)
+        _sync_directory(path.parent)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def _sync_directory(directory: Path) -> None:
+    """Make a rename durable."""
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import astuple
+from typing import Any
 
 from eth_account.signers.local import LocalAccount
+from eth_typing import HexStr
 from web3 import Web3
 
 from openflock.edge.compiled import load_compiled
@@ -15,8 +17,19 @@ from openflock.protocol.types import Address
 def deploy_contract(web3: Web3, account: LocalAccount, name: str, *args: object, gas: int | None = None) -> Address:
     """Deploy a compiled contract and return its address."""
     compiled = load_compiled(name)
-    constructor = web3.eth.contract(abi=compiled["abi"], bytecode=compiled["bytecode"]).constructor(*args)
-    receipt = send(web3, account, constructor, gas)
+    return _deploy(web3, account, compiled["abi"], compiled["bytecode"], args, gas)
+
+
+def deploy_factory(web3: Web3, account: LocalAccount, gas: int | None = None) -> Address:
+    """Deploy the blueprint of all tasks (ERC-5202), and the factory that creates tasks from it."""
+    blueprint = _deploy(web3, account, [], load_compiled("Task")["blueprint"], (), gas)
+    return deploy_contract(web3, account, "TaskFactory", Web3.to_checksum_address(blueprint), gas=gas)
+
+
+def _deploy(
+    web3: Web3, account: LocalAccount, abi: Any, code: str, args: tuple[object, ...], gas: int | None
+) -> Address:
+    receipt = send(web3, account, web3.eth.contract(abi=abi, bytecode=HexStr(code)).constructor(*args), gas)
     return str(receipt["contractAddress"]).lower()
 
 
@@ -34,6 +47,6 @@ def create_task(
 ) -> Address:
     """Create a task through a factory and return its address."""
     contract = get_contract(web3, "TaskFactory", factory)
-    receipt = send(web3, creator, contract.functions.create_task(Web3.to_checksum_address(token), astuple(rules)), gas)
+    receipt = send(web3, creator, contract.functions.create(Web3.to_checksum_address(token), astuple(rules)), gas)
     (created,) = contract.events.TaskCreated().process_receipt(receipt)
     return str(created["args"]["task"]).lower()

@@ -57,6 +57,8 @@ class EmbeddedChain:
         )
         self._tester = EthereumTester(self._backend)
         self.web3 = Web3(EthereumTesterProvider(self._tester))
+        # The chain charges even a read for its gas, to an account that must be able to pay.
+        self.web3.eth.default_account = Web3.to_checksum_address(accounts[0])
 
     def get_time(self) -> int:
         """Read the timestamp that the next block will have."""

@@ -18,19 +18,21 @@ class Journal:
         self._database.execute("PRAGMA journal_mode = WAL")
         self._database.execute("PRAGMA synchronous = FULL")
         self._database.execute(
-            "CREATE TABLE IF NOT EXISTS contents (node TEXT, round INTEGER, act INTEGER, content BLOB NOT NULL,"
-            " PRIMARY KEY (node, round, act)) WITHOUT ROWID"
+            "CREATE TABLE IF NOT EXISTS contents (task TEXT, node TEXT, round INTEGER, act INTEGER, content BLOB NOT NULL,"
+            " PRIMARY KEY (task, node, round, act)) WITHOUT ROWID"
         )
 
-    def remember(self, node: Address, round_number: int, act: Act, content: bytes) -> None:
+    def remember(self, task: Address, node: Address, round_number: int, act: Act, content: bytes) -> None:
         """Write down what a node is about to commit to; a second content for the same act is refused."""
-        self._database.execute("INSERT INTO contents VALUES (?, ?, ?, ?)", (node, round_number, int(act), content))
+        self._database.execute(
+            "INSERT INTO contents VALUES (?, ?, ?, ?, ?)", (task, node, round_number, int(act), content)
+        )
 
-    def recall(self, node: Address, round_number: int, act: Act) -> bytes | None:
+    def recall(self, task: Address, node: Address, round_number: int, act: Act) -> bytes | None:
         """Read what a node committed to, None if nothing was written down."""
-        key = (node, round_number, int(act))
+        key = (task, node, round_number, int(act))
         found = self._database.execute(
-            "SELECT content FROM contents WHERE node = ? AND round = ? AND act = ?", key
+            "SELECT content FROM contents WHERE task = ? AND node = ? AND round = ? AND act = ?", key
         ).fetchone()
         return None if found is None else bytes(found[0])
 

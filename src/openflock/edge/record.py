@@ -71,7 +71,7 @@ class Recorder:
 
     def append(self, entries: Sequence[Entry]) -> None:
         """Add entries; raise BadRecord if the file continues otherwise."""
-        start = self._file.tell()
+        start, count, link = self._file.tell(), self.count, self.link
         try:
             for entry in entries:
                 self._add(describe_entry(entry))
@@ -79,6 +79,7 @@ class Recorder:
             os.fsync(self._file.fileno())
         except OSError:
             os.ftruncate(self._file.fileno(), start)
+            self.count, self.link = count, link
             raise
 
     def _add(self, fields: dict[str, Any]) -> None:

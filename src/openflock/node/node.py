@@ -7,15 +7,15 @@ from hashlib import sha256
 
 from openflock.learn.model import Model
 from openflock.node.proposer import Proposer
-from openflock.node.reader import Reader
+from openflock.node.reader import MAX_STATE_SIZE, Reader
 from openflock.node.voter import Voter
 from openflock.protocol.acts import find_weight
 from openflock.protocol.ballot import compute_ballot
 from openflock.protocol.calls import Call, Commit, Confirm, Expose, Join, Opening, Publish, Reveal
 from openflock.protocol.commitment import compute_commitment, compute_content
 from openflock.protocol.encoding import from_json, to_json
-from openflock.protocol.ports import BlobCorrupt, BlobMissing, Journal
-from openflock.protocol.types import Act, Address, Phase, State, commit_phase, open_phase
+from openflock.protocol.ports import BlobCorrupt, BlobMissing, BlobStore, Journal
+from openflock.protocol.types import Act, Address, Genesis, Phase, State, commit_phase, open_phase
 from openflock.update.admission import Inadmissible
 
 OPENINGS: dict[Act, type[Opening]] = {
@@ -36,20 +36,30 @@ class Identity:
     domain: int
     stake: int
 
-    def compute_salt(self, task: Address, round_number: int, act: Act) -> bytes:
+    def compute_salt(self, task: Genesis, round_number: int, act: Act) -> bytes:
         """Compute the salt of one act; nobody without the secret can tell it from random bytes."""
-        message = f"{task}/{round_number}/{int(act)}".encode()
-        return hmac.digest(self.secret, message, sha256)
+        return self._derive(task, f"{round_number}/salt/{int(act)}")
+
+    def compute_batch_seed(self, task: Genesis, round_number: int) -> int:
+        """Compute the seed of a round's batches: the same after a crash, and of no use to others."""
+        return int.from_bytes(self._derive(task, f"{round_number}/batches")[:6], "big")
+
+    def _derive(self, task: Genesis, purpose: str) -> bytes:
+        return hmac.digest(self.secret, f"{task.chain}/{task.task}/{purpose}".encode(), sha256)
 
 
 @dataclass
 class Node:
-    """A participant that plays every role it is drawn for."""
+    """A participant that plays every role it is drawn for.
+
+    The outbox keeps the bytes behind its commitments where nobody else reads, until it opens them.
+    """
 
     identity: Identity
     model: Model
     reader: Reader
     journal: Journal
+    outbox: BlobStore
     proposer: Proposer
     voter: Voter
 
@@ -68,7 +78,7 @@ class Node:
         me, number = self.identity.address, state.round.number
         if (act, me) in state.round.commitments or not self._has_part(state, act):
             return None
-        opening = self._recall(number, act) or self._prepare(state, act)
+        opening = self._recall(state, act) or self._prepare(state, act)
         if opening is None:
             return None
         task, content = state.genesis, compute_content(opening)
@@ -78,7 +88,10 @@ class Node:
     def _open(self, state: State, act: Act) -> Call | None:
         if not state.round.commitments.get((act, self.identity.address)):
             return None
-        return self._recall(state.round.number, act)
+        opening = self._recall(state, act)
+        if isinstance(opening, Publish | Confirm):
+            self.reader.store.put(self.outbox.fetch(opening.digest, MAX_STATE_SIZE))
+        return opening
 
     def _has_part(self, state: State, act: Act) -> bool:
         """Answer whether this node may act; nothing here searches for witnesses."""
@@ -96,11 +109,11 @@ class Node:
         opening = self._propose(state) if act == Act.UPDATE else self._judge(state, act)
         if opening is not None:
             content = json.dumps(to_json(opening)).encode()
-            self.journal.remember(self.identity.address, state.round.number, act, content)
+            self.journal.remember(state.genesis.task, self.identity.address, state.round.number, act, content)
         return opening
 
-    def _recall(self, number: int, act: Act) -> Opening | None:
-        content = self.journal.recall(self.identity.address, number, act)
+    def _recall(self, state: State, act: Act) -> Opening | None:
+        content = self.journal.recall(state.genesis.task, self.identity.address, state.round.number, act)
         if content is None:
             return None
         opening: Opening = from_json(OPENINGS[act], json.loads(content))
@@ -109,23 +122,19 @@ class Node:
     def _propose(self, state: State) -> Opening:
         rules, number = state.genesis.rules, state.round.number
         base = self.reader.fetch_state(state.digest)
-        seed = self._compute_seed(state.genesis.task, number)
+        seed = self.identity.compute_batch_seed(state.genesis, number)
         blob = self.proposer.make_update(self.model, base, rules.norm_ceiling, seed)
-        salt = self.identity.compute_salt(state.genesis.task, number, Act.UPDATE)
-        return Publish(self.identity.address, self.reader.store.put(blob), len(blob), salt)
+        salt = self.identity.compute_salt(state.genesis, number, Act.UPDATE)
+        return Publish(self.identity.address, self.outbox.put(blob), len(blob), salt)
 
     def _judge(self, state: State, act: Act) -> Opening | None:
         rules, current, me = state.genesis.rules, state.round, self.identity.address
-        salt = self.identity.compute_salt(state.genesis.task, current.number, act)
+        salt = self.identity.compute_salt(state.genesis, current.number, act)
         if act == Act.BALLOT:
             marks = self.voter.mark_proposals(self.model, self.reader, rules, current, state.digest, me)
             return Reveal(me, compute_ballot(marks), salt)
         try:
-            word = self.voter.attest(self.model, self.reader, rules, current, state.digest)
+            merge, veto = self.voter.merge(self.model, self.reader, rules, current, state.digest)
         except (BlobMissing, BlobCorrupt, Inadmissible):
             return None  # what cannot be merged cannot be attested; the ballot said why
-        return Confirm(me, word.digest, word.duplicates, word.veto, salt)
-
-    def _compute_seed(self, task: Address, number: int) -> int:
-        """Compute the seed of this round's batches: the same after a crash, and of no use to others."""
-        return int.from_bytes(hmac.digest(self.identity.secret, f"{task}/{number}/batches".encode(), sha256)[:6], "big")
+        return Confirm(me, self.outbox.put(merge.candidate), merge.duplicates, veto, salt)

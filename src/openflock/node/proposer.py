@@ -65,7 +65,8 @@ def fit_ceiling(state: GlobalState, delta: Delta, norm_ceiling: int) -> Update:
     """
     update = quantize_delta(state, delta)
     while (norm := isqrt(int(squared_norm(state, update) * 4**NORM_BITS)) + 1) > norm_ceiling:
-        # One part in 64 less than the exact ratio, for what rounding adds.
-        delta = {name: rows * norm_ceiling * 63 // (norm * 64) for name, rows in delta.items()}
+        # One part in 64 less than the exact ratio, for what rounding adds; |delta| < 2**32 leaves room for 24 bits.
+        ratio = (norm_ceiling * 63 << 24) // (norm * 64)
+        delta = {name: np.sign(rows) * (np.abs(rows) * ratio >> 24) for name, rows in delta.items()}
         update = quantize_delta(state, delta)
     return update

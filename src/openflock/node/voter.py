@@ -11,12 +11,12 @@ from openflock.node.watch import Watch, watch_nothing
 from openflock.protocol.ballot import Mark
 from openflock.protocol.ports import BlobCorrupt, BlobMissing
 from openflock.protocol.rules import Rules
-from openflock.protocol.types import Address, Attestation, Digest, Flag, Round
+from openflock.protocol.types import Address, Digest, Flag, Round
 from openflock.update.admission import Inadmissible, check_admission
 from openflock.update.aggregate import compute_share
-from openflock.update.codec import decode_state, digest
+from openflock.update.codec import decode_state
 from openflock.update.fixed import GlobalState
-from openflock.update.merge import compute_merge
+from openflock.update.merge import Merge, compute_merge
 
 
 @dataclass
@@ -55,16 +55,15 @@ class Voter:
         share = compute_share(state, update, current.proposers[slot].weight, total)
         return Mark(self._score(model, state, base, share))
 
-    def attest(self, model: Model, reader: Reader, rules: Rules, current: Round, base: Digest) -> Attestation:
-        """Merge what was accepted, put the candidate where all can fetch it, and veto it if it harms.
+    def merge(self, model: Model, reader: Reader, rules: Rules, current: Round, base: Digest) -> tuple[Merge, bool]:
+        """Merge what was accepted, and say whether to veto it: updates harmless alone can be harmful in sum.
 
         Raises BlobMissing, BlobCorrupt or Inadmissible where the merge cannot be computed.
         """
         state = reader.fetch_state(base)
         merge = compute_merge(rules, current, state, reader.fetch_update, self.shuffle)
         score = self._score(model, state, base, decode_state(merge.candidate))
-        reader.put_state(merge.candidate)
-        return Attestation(digest(merge.candidate), merge.duplicates, score < -rules.tolerance)
+        return merge, score < -rules.tolerance
 
     def _score(self, model: Model, before: GlobalState, base: Digest, after: GlobalState) -> int:
         """Score a state against the one it would replace: relative change of loss on this voter's rows."""

@@ -61,8 +61,8 @@ class BlobCorrupt(ValueError):
 class Journal(Protocol):
     """What a node must not forget across a crash: the content of each commitment, before it is sent."""
 
-    def remember(self, node: Address, round_number: int, act: Act, content: bytes) -> None:
+    def remember(self, task: Address, node: Address, round_number: int, act: Act, content: bytes) -> None:
         """Write down, durably, what a node is about to commit to."""
 
-    def recall(self, node: Address, round_number: int, act: Act) -> bytes | None:
+    def recall(self, task: Address, node: Address, round_number: int, act: Act) -> bytes | None:
         """Read what a node committed to, None if nothing was written down."""

@@ -1,0 +1,156 @@
+"""Audit a run directory, or a task on a chain."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn
+
+from openflock.app.rundir import RunDirectory
+from openflock.app.settings import SettingsError
+from openflock.audit import AuditFailure, Report, audit
+from openflock.edge.blobs import DirectoryStore
+from openflock.edge.record import BadRecord, read_record
+from openflock.protocol.calls import Credited, Slashed
+from openflock.protocol.ports import BlobCorrupt, Entry
+from openflock.protocol.types import Reason
+from openflock.update.adapter import build_tensors
+from openflock.update.codec import decode_state
+
+EARNED = (Reason.PROPOSAL, Reason.VOTE, Reason.BOUNTY)
+
+
+def run_audit(
+    run: Path | None, task: str | None, rpc: str | None, store: Path | None, console: Console
+) -> dict[str, Any]:
+    """Audit what the arguments name; print and return the result, `clean` or with its first `difference`."""
+    columns = (SpinnerColumn(), TextColumn("{task.description}"))
+    try:
+        with Progress(*columns, console=console, transient=True) as progress:
+            bar = progress.add_task("replaying")
+
+            def on_round(number: int) -> None:
+                progress.update(bar, description=f"replayed round {number}")
+
+            if run is not None and not (task or rpc or store):
+                report = audit_directory(RunDirectory(run), on_round)
+            elif run is None and task and rpc and store:
+                report = audit_chain(task, rpc, store, on_round)
+            else:
+                raise SettingsError("audit: give a run directory, or --task, --rpc and --store")
+    except AuditFailure as failure:
+        console.print(f"[bold red]audit: {failure}[/bold red]", soft_wrap=True)
+        return {"clean": False, "difference": str(failure)}
+    result = describe(report)
+    console.print(
+        f"[bold green]audit: clean[/bold green]: {result['entries']} entries of the ledger replayed,"
+        f" {result['rounds']} rounds, {result['updates']} updates checked, {result['merges']} merges computed again,"
+        f" {'finished' if result['finished'] else 'not finished'}; digest {result['digest']}",
+        soft_wrap=True,
+    )
+    return result
+
+
+def describe(report: Report) -> dict[str, Any]:
+    """Give a report as JSON."""
+    return {
+        "clean": True,
+        "entries": report.entries,
+        "rounds": report.rounds,
+        "updates": report.updates,
+        "merges": report.merges,
+        "finished": report.finished,
+        "digest": report.state.digest.hex(),
+    }
+
+
+# --- A run directory -----------------------------------------------------------------------------------------
+
+
+def audit_directory(run: RunDirectory, on_round: Any) -> Report:
+    """Audit a run directory: its log, all its blobs, its adapter, and what `run.json` claims."""
+    written = run.read()
+    store = DirectoryStore(run.blobs)
+    try:
+        genesis, entries, links = read_record(run.events)
+        store.check_all()
+    except FileNotFoundError as error:
+        raise AuditFailure(f"{run.events.name} is missing") from error
+    except (BadRecord, BlobCorrupt) as error:
+        raise AuditFailure(str(error)) from error
+    if written.get("finished"):
+        check_tail(written, links)
+    report = audit(genesis, entries, store, on_round)
+    if written.get("finished"):
+        check_claims(written["summary"], report, entries)
+        check_adapter(run, store, report)
+    return report
+
+
+def check_tail(written: dict[str, Any], links: list[str]) -> None:
+    """Compare the log's length and last link with what `run.json` holds: nothing was cut off."""
+    count, link = written["events"]["count"], written["events"]["link"]
+    if len(links) != count:
+        raise AuditFailure(f"events.jsonl has {len(links)} lines, run.json says {count}")
+    if links[-1] != link:
+        raise AuditFailure(f"events.jsonl:{count}: the last line is not the one that run.json names")
+
+
+def check_claims(summary: dict[str, Any], report: Report, entries: list[Entry]) -> None:
+    """Compare the summary's digest, payouts, slashes and stakes with the replay's."""
+    if summary["digest"] != report.state.digest.hex():
+        raise AuditFailure(f"run.json claims digest {summary['digest']}, the replay gives {report.state.digest.hex()}")
+    earned: Counter[str] = Counter()
+    slashed: Counter[str] = Counter()
+    for entry in entries:
+        match entry.item:
+            case Credited() if entry.item.reason in EARNED:
+                earned[entry.item.account] += entry.item.amount
+            case Slashed():
+                slashed[entry.item.node] += entry.item.amount
+    for node in summary["nodes"]:
+        address = node["address"]
+        replayed = (earned[address], slashed[address], report.state.nodes[address].stake)
+        if (node["payout"], node["slash"], node["stake"]) != replayed:
+            raise AuditFailure(f"run.json claims other money for {node['name']} than the replay gives")
+
+
+def check_adapter(run: RunDirectory, store: DirectoryStore, report: Report) -> None:
+    """Compare the exported adapter, tensor by tensor, with the final state."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    file = run.adapter / "adapter_model.safetensors"
+    if not file.exists():
+        return
+    try:
+        found = load_file(file)
+    except SafetensorError as error:
+        raise AuditFailure(f"{file.name}: not safetensors: {error}") from error
+    wanted = build_tensors(decode_state(store.fetch(report.state.digest, 2**40)))
+    if found.keys() != wanted.keys():
+        raise AuditFailure(f"{file.name}: its tensors are not those of the final state")
+    for name, values in wanted.items():
+        if found[name].tobytes() != values.tobytes():
+            raise AuditFailure(f"{file.name}: {name} is not that of the final state")
+
+
+# --- A chain -------------------------------------------------------------------------------------------------
+
+
+def audit_chain(task: str, rpc: str, store: Path, on_round: Any) -> Report:
+    """Audit a task from its chain's logs and a store, knowing nothing else."""
+    from web3 import HTTPProvider, Web3
+
+    from openflock.edge.evm_ledger import EvmLedger
+
+    if not store.is_dir():
+        raise SettingsError(f"--store {store}: no such directory")
+    web3 = Web3(HTTPProvider(rpc))
+    if not web3.is_connected():
+        raise SettingsError(f"--rpc {rpc}: nothing answers there; check the URL and that the node runs")
+    if not Web3.is_address(task) or not web3.eth.get_code(Web3.to_checksum_address(task)):
+        raise SettingsError(f"--task {task}: no contract at this address on this chain")
+    ledger = EvmLedger(web3, task, {})
+    return audit(ledger.get_genesis(), list(ledger.read(0)), DirectoryStore(store), on_round)

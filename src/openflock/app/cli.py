@@ -1,0 +1,111 @@
+"""The command line. Heavy libraries are imported by the command that needs them, so that `--help` is quick."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+DEMO_OUT = Path("runs/demo")
+
+app = typer.Typer(
+    help="Fine-tune one language model together with parties whom you need not trust.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+Out = Annotated[Path, typer.Option("--out", help="Run directory; an unfinished run in it is resumed.")]
+Changes = Annotated[list[str] | None, typer.Option("--set", help="key=value over the configuration; repeatable.")]
+Run = Annotated[Path, typer.Argument(metavar="DIR", help="A run directory.")]
+
+
+@app.command()
+def demo(out: Out = DEMO_OUT) -> None:
+    """Run a real task end to end on this machine: twelve nodes, four skills, one attacker; then audit it."""
+    from openflock.app.demo import run_demo
+
+    run_demo(out, make_console())
+
+
+@app.command()
+def simulate(
+    config: Annotated[Path, typer.Argument(help="TOML file; see configs/.")], out: Out, changes: Changes = None
+) -> None:
+    """Run any task on this machine; resumes if DIR holds an unfinished one."""
+    from openflock.app.settings import load_config
+
+    parsed = load_config(config, changes or ())
+    from openflock.app.simulate import simulate as run_simulation
+
+    run_simulation(parsed, out, make_console())
+
+
+@app.command()
+def audit(
+    run: Annotated[Path | None, typer.Argument(metavar="[DIR]", help="A run directory.")] = None,
+    task: Annotated[str | None, typer.Option(help="Address of a task on a chain, instead of DIR.")] = None,
+    rpc: Annotated[str | None, typer.Option(help="JSON-RPC URL of that chain.")] = None,
+    store: Annotated[Path | None, typer.Option(help="Directory that holds the task's blobs.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Replay a task from its log and blobs; exit 0, or 1 and the first thing that differs."""
+    from openflock.app.auditing import run_audit
+
+    result = run_audit(run, task, rpc, store, make_console(quiet=as_json))
+    if as_json:
+        typer.echo(json.dumps(result))
+    if not result["clean"]:
+        raise typer.Exit(1)
+
+
+@app.command()
+def export(run: Run, out: Annotated[Path, typer.Argument(help="Directory to write.")]) -> None:
+    """Write the global state of a run as a PEFT adapter."""
+    from openflock.app.exporting import export_run
+
+    export_run(run, out, make_console())
+
+
+@app.command()
+def chat(
+    run: Run,
+    say: Annotated[str | None, typer.Option(help="Say one thing, print the answer, and leave.")] = None,
+    tokens: Annotated[int, typer.Option(min=1, help="Longest answer.")] = 128,
+) -> None:
+    """Talk to a run's model."""
+    from openflock.app.chat import run_chat
+
+    run_chat(run, say, tokens, make_console())
+
+
+@app.command()
+def doctor() -> None:
+    """Say what is missing on this machine, and how to mend it."""
+    from openflock.app.doctor import run_doctor
+
+    if not run_doctor(make_console()):
+        raise typer.Exit(1)
+
+
+def make_console(quiet: bool = False) -> Console:
+    """Make the console that all commands print to; a pipe gets wide lines without control codes."""
+    return Console(quiet=quiet, width=None if sys.stdout.isatty() else 160)
+
+
+def main() -> None:
+    """Run a command; what a user can mend ends in one line and exit code 2, an OSError's too."""
+    from openflock.app.failures import explain
+
+    try:
+        app()
+    except KeyboardInterrupt:
+        typer.echo("interrupted; run the same command again to go on", err=True)
+        sys.exit(130)
+    except Exception as error:
+        reason = explain(error)
+        if reason is None:
+            raise
+        typer.echo(f"openflock: {reason}", err=True)
+        sys.exit(2)

@@ -1,0 +1,29 @@
+"""Which failures are a user's to mend, and how each reads in one line."""
+
+import sys
+
+# By name, so that a command that fails early need not import what it never used.
+MENDABLE = {
+    "openflock.app.settings": ("SettingsError",),
+    "openflock.edge.record": ("BadRecord",),
+    "openflock.learn.base": ("BaseError",),
+    "openflock.learn.data": ("DataError",),
+    "openflock.learn.train": ("TrainError",),
+    "openflock.protocol.ports": ("BlobMissing", "BlobCorrupt"),
+    "openflock.protocol.rules": ("BadRules",),
+    "openflock.protocol.types": ("Revert",),
+    "openflock.update.container": ("Malformed",),
+    "openflock.audit": ("AuditFailure",),
+}
+
+
+def explain(error: Exception) -> str | None:
+    """Write a mendable failure on one line; None for a fault of the program, whose traceback is wanted."""
+    if isinstance(error, OSError):
+        where = f" {error.filename}" if error.filename else ""
+        return f"{(error.strerror or str(error)).lower()}:{where}; nothing was lost, mend it and run the same again"
+    for module, names in MENDABLE.items():
+        kinds = tuple(getattr(sys.modules[module], name) for name in names) if module in sys.modules else ()
+        if isinstance(error, kinds):
+            return " ".join(str(error).split())
+    return None
