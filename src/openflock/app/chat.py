@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+import torch
 from rich.console import Console
 
 from openflock.app.exporting import read_state
@@ -26,6 +27,7 @@ def run_chat(directory: Path, say: str | None, tokens: int, console: Console) ->
 
 def load_run_model(directory: Path) -> Model:
     """Load a run's base with its last global state."""
+    torch.set_num_threads(1)
     state, _, _, base = read_state(RunDirectory(directory))
     targets = tuple(module.name for module in state.layout.modules)
     model = load_model(base, state.layout.rank, state.layout.alpha, targets=targets)

@@ -1,5 +1,6 @@
 """The demo: a real task, small enough for a laptop, then its audit."""
 
+import tomllib
 from importlib.resources import files
 from pathlib import Path
 
@@ -13,8 +14,6 @@ from openflock.app.simulate import simulate
 
 def load_demo() -> Config:
     """Load the demo's configuration, which the package carries."""
-    import tomllib
-
     return parse_config(tomllib.loads(files("openflock").joinpath("assets/demo.toml").read_text()), name="demo.toml")
 
 
@@ -23,9 +22,7 @@ def run_demo(out: Path, console: Console) -> None:
     config, run = load_demo(), RunDirectory(out)
     if is_finished_demo(run, config):
         run.clear()
-    console.print(
-        f"[bold]{config.title}[/bold]: the contract on an embedded EVM, the nodes in this process, all in {out}"
-    )
+    console.print(f"[bold]{config.title}[/bold]; the contract on an embedded EVM, the nodes in this process; see {out}")
     simulate(config, out, console)
     run_audit(out, None, None, None, console)
     console.print(f"Next: openflock chat {out} --say 'Reverse: flock'   |   openflock audit {out}   |   {run.adapter}")

@@ -63,6 +63,7 @@ class Config(Section):
     max_length: PositiveInt = 256
     seed: int = Field(default=0, ge=0)
     device: str = "cpu"
+    threads: PositiveInt = 1  # of torch; on a machine with other work, more than one can be many times slower
     ledger: Literal["evm", "spec"] = "evm"
     nodes_per_domain: PositiveInt = 2
     stake: PositiveInt = 100  # tokens

@@ -6,6 +6,7 @@ from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
 
+import torch
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
 
@@ -147,6 +148,7 @@ def start_ledger(config: Config, rules: Rules, accounts: Sequence[LocalAccount])
 
 def build_world(config: Config, run: RunDirectory, watch: Watch, on_step: OnStep) -> World:
     """Build a world and fund its task; the same configuration builds the same world, to the bit."""
+    torch.set_num_threads(config.threads)
     domains = list_data_domains(config)
     shares = share_rows(config, domains)
     base = locate_base(config)

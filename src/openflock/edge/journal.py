@@ -18,7 +18,8 @@ class Journal:
         self._database.execute("PRAGMA journal_mode = WAL")
         self._database.execute("PRAGMA synchronous = FULL")
         self._database.execute(
-            "CREATE TABLE IF NOT EXISTS contents (task TEXT, node TEXT, round INTEGER, act INTEGER, content BLOB NOT NULL,"
+            "CREATE TABLE IF NOT EXISTS contents"
+            " (task TEXT, node TEXT, round INTEGER, act INTEGER, content BLOB NOT NULL,"
             " PRIMARY KEY (task, node, round, act)) WITHOUT ROWID"
         )
 
