@@ -62,7 +62,7 @@ def expose(slot: uint256, digest: bytes32, salt: bytes32):
     @notice See {ITask-expose}.
     """
     phases._require_act(types.WITNESS, True)
-    errors._require(record._is_published(slot), "rounds: no proposal in this slot")
+    errors._require(record._is_in(record.round.published, slot), "rounds: no proposal in this slot")
     commitments._open(types.WITNESS, keccak256(abi_encode(slot, digest)), salt)
     log ITask.Exposed(sender=msg.sender, slot=slot, digest=digest, salt=salt)
     bond: uint256 = record.bonds[phases.number][msg.sender]

@@ -36,6 +36,7 @@ struct Round:
     budget: uint256
     everybody: bool  # all members propose, so each risks the bond of one seat
     total_stake: uint256
+    proposer_weight: uint256
     voter_weight: uint256
     held: uint256  # bonds of witnesses not yet opened
     published: uint256  # a bit for each slot whose update is open
@@ -77,21 +78,12 @@ def _start_round():
 
 
 @internal
-@view
-def _has_voted(voter: uint256) -> bool:
-    return (self.round.voted >> voter) & 1 == 1
-
-
-@internal
-@view
-def _has_attested(voter: uint256) -> bool:
-    return (self.round.attested >> voter) & 1 == 1
-
-
-@internal
-@view
-def _is_published(slot: uint256) -> bool:
-    return (self.round.published >> slot) & 1 == 1
+@pure
+def _is_in(members: uint256, position: uint256) -> bool:
+    """
+    @dev Answers whether a word has the bit of a slot or a voter.
+    """
+    return (members >> position) & 1 == 1
 
 
 @internal

@@ -161,7 +161,7 @@ def _draw_committees():
     voter_seats: uint256 = rules.RULES.voter_seats
     record.round.total_stake = sortition.tree[1]
     record.round.everybody = len(sortition.members) <= proposer_seats
-    drawn: uint256 = sortition._draw(sortition.PROPOSERS, proposer_seats, seed)
+    record.round.proposer_weight = sortition._draw(sortition.PROPOSERS, proposer_seats, seed)
     record.round.voter_weight = sortition._draw(sortition.VOTERS, voter_seats, seed)
 
 

@@ -65,7 +65,7 @@ def _get_votes() -> DynArray[ballots.Vote, types.MAX_SEATS]:
     """
     votes: DynArray[ballots.Vote, types.MAX_SEATS] = []
     for i: uint256 in range(len(sortition.nodes[sortition.VOTERS]), bound=types.MAX_SEATS):
-        if record._has_voted(i):
+        if record._is_in(record.round.voted, i):
             node: address = sortition.nodes[sortition.VOTERS][i]
             votes.append(
                 ballots.Vote(
@@ -85,10 +85,10 @@ def _judge(votes: DynArray[ballots.Vote, types.MAX_SEATS]) -> bool:
     """
     merged: bool = False
     for slot: uint256 in range(types.MAX_PROPOSERS):
-        if not record._is_published(slot):
+        if not record._is_in(record.round.published, slot):
             continue
         proposer: address = sortition.nodes[sortition.PROPOSERS][slot]
-        accused: bool = (record.round.accused >> slot) & 1 == 1
+        accused: bool = record._is_in(record.round.accused, slot)
         domain: uint256 = stakes.nodes[proposer].domain
         judgement: verdict.Judgement = verdict._compute_judgement(
             votes, slot, proposer, domain, accused
@@ -125,7 +125,7 @@ def _charge_proposers():
     nodes: DynArray[address, types.MAX_SEATS] = sortition.nodes[sortition.PROPOSERS]
     slot: uint256 = 0
     for node: address in nodes:
-        if not record._is_published(slot):
+        if not record._is_in(record.round.published, slot):
             self._charge(node, types.FAULT_NO_SHOW, rules.RULES.no_show_fee)
         slot += 1
 
@@ -142,12 +142,12 @@ def _charge_voters():
     nodes: DynArray[address, types.MAX_SEATS] = sortition.nodes[sortition.VOTERS]
     voter: uint256 = 0
     for node: address in nodes:
-        if not record._has_voted(voter):
+        if not record._is_in(record.round.voted, voter):
             if record.round.voted != 0 and commitments._has_committed(types.BALLOT, node):
                 self._charge(node, types.FAULT_HIDDEN_BALLOT, rules.RULES.hidden_ballot_fee)
             else:
                 self._charge(node, types.FAULT_NO_SHOW, rules.RULES.no_show_fee)
-        if phase >= types.ATTEST and not record._has_attested(voter):
+        if phase >= types.ATTEST and not record._is_in(record.round.attested, voter):
             if not self._is_excused(voter):
                 self._charge(node, types.FAULT_NO_SHOW, rules.RULES.no_show_fee)
         voter += 1
@@ -160,7 +160,7 @@ def _is_excused(voter: uint256) -> bool:
     @dev Answers whether a voter said in time that it cannot fetch what it
          would have to merge.
     """
-    if not record._has_voted(voter):
+    if not record._is_in(record.round.voted, voter):
         return False
     ballot: uint256 = record.ballots[voter]
     for slot: uint256 in range(types.MAX_PROPOSERS):
@@ -214,9 +214,9 @@ def _settle_witnesses(judged: bool):
          others.
     """
     for slot: uint256 in range(types.MAX_PROPOSERS):
-        if (record.round.accused >> slot) & 1 == 0:
+        if not record._is_in(record.round.accused, slot):
             continue
-        denied: bool = judged and (record.round.denied >> slot) & 1 == 1
+        denied: bool = judged and record._is_in(record.round.denied, slot)
         for witness: record.Witness in record.witnesses[phases.number][slot]:
             if denied:
                 stakes._burn(witness.bond)
@@ -234,17 +234,18 @@ def _pay_proposers() -> uint256:
     @dev Credits merged proposals for their benefit; returns what was spent.
     """
     nodes: DynArray[address, types.MAX_SEATS] = sortition.nodes[sortition.PROPOSERS]
-    weights: DynArray[uint256, types.MAX_SEATS] = sortition.weights[sortition.PROPOSERS]
-    total: uint256 = 0
-    for weight: uint256 in weights:
-        total += weight
+    total: uint256 = record.round.proposer_weight
     pot: uint256 = payout._compute_proposal_pot(record.round.budget)
     spent: uint256 = 0
     slot: uint256 = 0
     for node: address in nodes:
         if record._get_verdict(slot) == types.VERDICT_PAID:
             amount: uint256 = payout._compute_proposal_pay(
-                pot, weights[slot], total, record._get_benefit(slot), self._count_alike(slot)
+                pot,
+                sortition.weights[sortition.PROPOSERS][slot],
+                total,
+                record._get_benefit(slot),
+                self._count_alike(slot),
             )
             stakes._credit(node, types.REASON_PROPOSAL, amount)
             spent += amount
@@ -279,13 +280,12 @@ def _pay_voters() -> uint256:
     total: uint256 = record.round.voter_weight
     spent: uint256 = 0
     for i: uint256 in range(len(votes), bound=types.MAX_SEATS):
+        peer: ballots.Vote = votes[self._pick_peer(votes[i].node, i, len(votes))]
+        slots: uint256 = record.round.published
+        slots &= ~self._get_own_slot(votes[i].node) & ~self._get_own_slot(peer.node)
         agreement: int256 = 0
-        pairs: uint256 = 1
-        if len(votes) >= 2:
-            peer: uint256 = self._pick_peer(votes[i].node, i, len(votes))
-            slots: uint256 = record.round.published
-            slots &= ~self._get_own_slot(votes[i].node) & ~self._get_own_slot(votes[peer].node)
-            agreement, pairs = payout._compute_agreement(votes[i].ballot, votes[peer].ballot, slots)
+        pairs: uint256 = 0
+        agreement, pairs = payout._compute_agreement(votes[i].ballot, peer.ballot, slots)
         amount: uint256 = payout._compute_vote_pay(
             pot, votes[i].weight, total, self._count_halves(votes[i].node), agreement, pairs
         )
@@ -298,7 +298,8 @@ def _pay_voters() -> uint256:
 @view
 def _pick_peer(node: address, position: uint256, voters: uint256) -> uint256:
     """
-    @dev Picks one of the other opened ballots by the seed.
+    @dev Picks one of the other opened ballots by the seed; a judged round has
+         two at least.
     """
     draw: uint256 = convert(keccak256(abi_encode(record.round.peer_seed, node)), uint256)
     return (position + 1 + draw % (voters - 1)) % voters
@@ -323,7 +324,7 @@ def _count_halves(node: address) -> uint256:
     if phases.phase < types.ATTEST:
         return 2
     voter: uint256 = sortition._find(sortition.VOTERS, node) - 1
-    if not record._has_attested(voter):
+    if not record._is_in(record.round.attested, voter):
         return 1
     agreed: record.Outcome = record.round.agreed
     if agreed.digest == empty(bytes32):

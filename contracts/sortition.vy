@@ -27,7 +27,7 @@ tree: uint256[2 * types.MAX_NODES]
 
 nodes: DynArray[address, types.MAX_SEATS][2]  # each committee, in order of its draw
 weights: DynArray[uint256, types.MAX_SEATS][2]  # seats drawn, or stake if all are drawn
-tags: HashMap[uint256, HashMap[address, uint256]]  # round and position, so that none need be cleared
+tags: HashMap[uint256, HashMap[address, uint256]]  # round and position, so never cleared
 
 
 @internal

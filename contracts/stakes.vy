@@ -49,8 +49,9 @@ def fund(amount: uint256):
     """
     @notice See {ITask-fund}.
     """
-    errors._require(phases.phase != types.FINISHED and not self.cancelled, "stakes: the task is over")
-    in_range: bool = amount > 0 and amount <= types.MAX_POOL - self.pool
+    self._require_running()
+    in_range: bool = amount > 0 and amount <= types.MAX_POOL
+    in_range = in_range and self.pool + amount <= types.MAX_POOL
     errors._require(in_range, "stakes: amount out of range")
     log ITask.Funded(sender=msg.sender, amount=amount)
     self.pool += amount
@@ -63,7 +64,7 @@ def cancel():
     @notice See {ITask-cancel}.
     """
     errors._require(msg.sender == CREATOR, "stakes: only the creator cancels")
-    errors._require(phases.phase != types.FINISHED and not self.cancelled, "stakes: the task is over")
+    self._require_running()
     self.cancelled = True
     log ITask.Cancelled(sender=msg.sender)
     if phases.phase <= types.DRAW:
@@ -160,6 +161,13 @@ def resolve(node: address):
     self._require_node(node)
     log ITask.Resolved(sender=msg.sender, node=node)
     self._resolve_attested(node)
+
+
+@internal
+@view
+def _require_running():
+    over: bool = phases.phase == types.FINISHED or self.cancelled
+    errors._require(not over, "stakes: the task is over")
 
 
 @internal

@@ -197,6 +197,17 @@ def test_the_largest_amounts_overflow_nothing():
     assert get_outcome(pair) == Outcome.MERGED
 
 
+def test_a_pool_that_a_returned_budget_overfilled_takes_no_more():
+    pair = make_pair()
+    play_round(pair, until=Phase.PROPOSE)
+    pair.submit(Fund(CREATOR, MAX_POOL - pair.state.pool))
+    play_round(pair, Play(absent={Act.UPDATE: NODES}))
+    assert pair.state.pool > MAX_POOL
+    for amount in (1, MAX_POOL, 2**256 - 1):
+        with pytest.raises(Revert, match="amount out of range"):
+            pair.submit(Fund(CREATOR, amount))
+
+
 def test_who_attested_a_digest_proved_wrong_loses_stake_whoever_says_so():
     pair = make_pair()
     play_round(pair, PLAYS["the appeal convicts"][0])
