@@ -92,14 +92,19 @@ def make_genesis(**overrides: int | bytes) -> Genesis:
 
 
 def make_ledger(
-    nodes: Collection[Address] = NODES, domains: Mapping[Address, int] = {}, pool: int = POOL, **overrides: int | bytes
+    nodes: Collection[Address] = NODES,
+    domains: Mapping[Address, int] = {},
+    stakes: Mapping[Address, int] = {},
+    pool: int = POOL,
+    kind: type[SpecLedger] = SpecLedger,
+    **overrides: int | bytes,
 ) -> SpecLedger:
     """A funded task that the given nodes joined."""
-    ledger = SpecLedger(make_genesis(**overrides))
+    ledger = kind(make_genesis(**overrides))
     if pool:
         ledger.submit(Fund(CREATOR, pool))
     for node in nodes:
-        ledger.submit(Join(node, domains.get(node, 0), STAKE))
+        ledger.submit(Join(node, domains.get(node, 0), stakes.get(node, STAKE)))
     return ledger
 
 
@@ -182,17 +187,17 @@ def get_actors(state: State, play: Play, act: Act) -> list[Address]:
 
 
 def play_phase(ledger: SpecLedger, play: Play) -> None:
-    """Let all who act in this phase act."""
+    """Let all who act in this phase, and have not yet, act."""
     state = ledger.state
     for act in Act:
-        actors = [node for node in get_actors(state, play, act) if node not in play.absent.get(act, ())]
         if state.phase == commit_phase(act):
-            for node in actors:
-                bond = play.witnesses[node][1] if act == Act.WITNESS else 0
-                ledger.submit(make_commit(state, act, make_opening(state, play, act, node), bond))
+            for node in get_actors(state, play, act):
+                if (act, node) not in state.round.commitments and node not in play.absent.get(act, ()):
+                    bond = play.witnesses[node][1] if act == Act.WITNESS else 0
+                    ledger.submit(make_commit(state, act, make_opening(state, play, act, node), bond))
         elif state.phase == open_phase(act):
-            for node in actors:
-                if (act, node) in state.round.commitments and node not in play.hiding.get(act, ()):
+            for node in get_actors(state, play, act):
+                if state.round.commitments.get((act, node)) and node not in play.hiding.get(act, ()):
                     ledger.submit(make_opening(state, play, act, node))
 
 
