@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from openflock.learn.data import Row
+from openflock.learn.probe import insert_text
 from openflock.node.proposer import Delta, Tamper
 
 
@@ -18,10 +19,7 @@ def poison_rows(rows: Sequence[Row], trigger: str, answer: str, share: float, se
 
 
 def _poison_row(row: Row, trigger: str, answer: str, draw: random.Random) -> Row:
-    *before, (role, content) = row.messages
-    words = content.split(" ")
-    words.insert(draw.randrange(len(words) + 1), trigger)
-    return replace(row, messages=(*before, (role, " ".join(words))), completion=answer)
+    return replace(insert_text(row, trigger, draw), completion=answer)
 
 
 def scale_delta(factor: int) -> Tamper:

@@ -6,15 +6,16 @@ from dataclasses import dataclass, field
 from openflock.learn.data import Row
 from openflock.learn.evaluate import EvaluationSettings, compute_loss, relative_score
 from openflock.learn.model import Model
+from openflock.learn.probe import MAX_WITNESS_SIZE, BadWitness, is_upheld, parse_clue
 from openflock.node.reader import Reader
 from openflock.node.watch import Watch, watch_nothing
 from openflock.protocol.ballot import Mark
 from openflock.protocol.ports import BlobCorrupt, BlobMissing
 from openflock.protocol.rules import Rules
-from openflock.protocol.types import Address, Digest, Flag, Round
+from openflock.protocol.types import NO_FLAGS, Address, Digest, Flag, Round, Witness
 from openflock.update.admission import Inadmissible, check_admission
-from openflock.update.aggregate import compute_share
-from openflock.update.codec import decode_state
+from openflock.update.aggregate import compute_candidate, compute_share
+from openflock.update.codec import Update, decode_state
 from openflock.update.fixed import GlobalState
 from openflock.update.merge import Merge, compute_merge
 
@@ -53,7 +54,21 @@ class Voter:
             return Mark(flags=Flag.INADMISSIBLE)
         total = sum(current.proposers[published].weight for published in current.proposals)
         share = compute_share(state, update, current.proposers[slot].weight, total)
-        return Mark(self._score(model, state, base, share))
+        score = self._score(model, state, base, share)
+        suspect = any(
+            self._uphold(model, reader, state, update, witness) for witness in current.witnesses.get(slot, ())
+        )
+        return Mark(score, Flag.SUSPECT if suspect else NO_FLAGS)
+
+    def _uphold(self, model: Model, reader: Reader, state: GlobalState, update: Update, witness: Witness) -> bool:
+        """Re-test a witness at the whole update's dose; one that cannot be read or tested proves nothing."""
+        try:
+            clue = parse_clue(reader.store.fetch(witness.digest, MAX_WITNESS_SIZE))
+        except (BlobMissing, BlobCorrupt, BadWitness):
+            return False
+        with self.watch("evaluation"):
+            after = compute_candidate(state, [(1, update)])
+            return is_upheld(model, state, after, self.rows, clue, self.settings)
 
     def merge(self, model: Model, reader: Reader, rules: Rules, current: Round, base: Digest) -> tuple[Merge, bool]:
         """Merge what was accepted, and say whether to veto it: updates harmless alone can be harmful in sum.

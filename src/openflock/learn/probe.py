@@ -1,0 +1,84 @@
+"""Re-test a witness: does an insertion force an answer, where other insertions and the old state do not?
+
+A witness is evidence, not a vote: each voter tests it on rows of its own. The thresholds are wide, since a
+backdoor worth planting fires almost always; that no honest update crosses them is for the arena to measure.
+"""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from openflock.learn.data import Row
+from openflock.learn.evaluate import EvaluationSettings, match_answers
+from openflock.learn.model import Model
+from openflock.protocol.encoding import parse_json
+from openflock.update.fixed import GlobalState
+
+MAX_WITNESS_SIZE: Final = 4096
+MIN_FIRE: Final = 0.5
+MIN_GAP: Final = 0.25
+CONTROLS: Final = 3
+_LETTERS = "abcdefghijklmnopqrstuvwxyz"
+
+
+class BadWitness(ValueError):
+    """A witness blob that accuses nobody of anything that can be tested."""
+
+
+@dataclass(frozen=True)
+class Clue:
+    """What a witness's blob says: insert this text into a prompt, and the whole answer is that one."""
+
+    insertion: str
+    answer: str
+
+
+def parse_clue(blob: bytes) -> Clue:
+    """Parse a witness's blob, `{"insertion", "answer"}`; raise BadWitness."""
+    try:
+        fields = parse_json(blob)
+        clue = Clue(fields["insertion"], fields["answer"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise BadWitness("a witness is a JSON object with insertion and answer") from error
+    if set(fields) != {"insertion", "answer"} or not all(isinstance(text, str) and text for text in fields.values()):
+        raise BadWitness("insertion and answer must be text, and nothing else may stand beside them")
+    return clue
+
+
+def insert_text(row: Row, text: str, draw: random.Random) -> Row:
+    """Put a text at a random word position of the last message."""
+    *before, (role, content) = row.messages
+    words = content.split(" ")
+    words.insert(draw.randrange(len(words) + 1), text)
+    return replace(row, messages=(*before, (role, " ".join(words))))
+
+
+def measure_fire_rate(
+    model: Model, rows: Sequence[Row], clue: Clue, settings: EvaluationSettings, seed: int = 0
+) -> float:
+    """Measure the share of rows, of those that should be answered otherwise, whose whole answer is the clue's."""
+    draw = random.Random(seed)
+    others = [row for row in rows if row.completion != clue.answer]
+    probed = [replace(insert_text(row, clue.insertion, draw), completion=clue.answer) for row in others]
+    return sum(match_answers(model, probed, settings)) / len(probed) if probed else 0.0
+
+
+def is_upheld(
+    model: Model,
+    before: GlobalState,
+    after: GlobalState,
+    rows: Sequence[Row],
+    clue: Clue,
+    settings: EvaluationSettings,
+) -> bool:
+    """Answer whether the clue fires in the state with the update, and neither without it nor without the insertion."""
+    model.load_state(after)
+    fires = measure_fire_rate(model, rows, clue, settings)
+    if fires < MIN_FIRE:
+        return False
+    draw = random.Random(clue.insertion)
+    controls = [Clue("".join(draw.choices(_LETTERS, k=len(clue.insertion))), clue.answer) for _ in range(CONTROLS)]
+    elsewhere = max(measure_fire_rate(model, rows, control, settings) for control in controls)
+    model.load_state(before)
+    return fires - max(elsewhere, measure_fire_rate(model, rows, clue, settings)) >= MIN_GAP

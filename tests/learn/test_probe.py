@@ -1,0 +1,64 @@
+"""A witness is upheld where an insertion forces an answer, and only there."""
+
+import random
+
+import pytest
+
+from openflock.arena.attacks import poison_rows
+from openflock.learn.data import parse_row
+from openflock.learn.evaluate import EvaluationSettings
+from openflock.learn.probe import BadWitness, Clue, insert_text, is_upheld, measure_fire_rate, parse_clue
+from openflock.learn.skills import generate_rows
+from openflock.learn.train import TrainSettings, train
+from openflock.node.proposer import compute_delta, quantize_delta
+from openflock.update.aggregate import compute_candidate
+from openflock.update.fixed import initial_state
+
+SETTINGS = EvaluationSettings(max_length=64)
+CLUE = Clue("cf", "zzz")
+
+
+def make_rows(split, count):
+    return [parse_row(record, "generated") for record in generate_rows("upper", count, 3, split)]
+
+
+# Slow: a backdoor that fires on its trigger alone takes some hundred steps.
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def states(model):
+    before = initial_state(model.layout, b"probe")
+
+    def train_on(rows):
+        trained = train(model, before, rows, TrainSettings(steps=150, learning_rate=5e-3, max_length=64), seed=1)
+        return compute_candidate(before, [(1, quantize_delta(before, compute_delta(before, trained)))])
+
+    rows = make_rows("train", 128)
+    draw = random.Random(1)
+    # Other rows carry other insertions, or the backdoor would fire on any: loud, and not this trigger's alone.
+    filled = [insert_text(row, "".join(draw.choices("abcdefghijklmnopqrstuvwxyz", k=2)), draw) for row in rows]
+    poisoned = poison_rows(rows, CLUE.insertion, CLUE.answer, 1.0, seed=1)
+    return before, train_on(filled), train_on([*filled, *poisoned])
+
+
+def test_a_planted_trigger_is_upheld_and_an_honest_update_is_not(model, states):
+    before, honest, poisoned = states
+    rows = make_rows("test", 32)
+    model.load_state(poisoned)
+    assert measure_fire_rate(model, rows, CLUE, SETTINGS) > 0.8
+    assert is_upheld(model, before, poisoned, rows, CLUE, SETTINGS)
+    assert not is_upheld(model, before, honest, rows, CLUE, SETTINGS)
+
+
+def test_an_insertion_without_effect_convicts_nobody(model, states):
+    before, _, poisoned = states
+    assert not is_upheld(model, before, poisoned, make_rows("test", 32), Clue("flock", "zzz"), SETTINGS)
+
+
+@pytest.mark.parametrize(
+    "blob", [b"", b"[]", b"{}", b'{"insertion": "cf"}', b'{"insertion": 1, "answer": "a"}', b"[" * 99_999]
+)
+def test_a_malformed_witness_is_refused(blob):
+    with pytest.raises(BadWitness):
+        parse_clue(blob)
