@@ -30,11 +30,11 @@ class DirectoryStore:
         path = self._locate(digest)
         try:
             with path.open("rb") as file:
-                data = file.read(max_size + 1)
+                if os.fstat(file.fileno()).st_size > max_size:
+                    raise BlobCorrupt(f"blob {digest.hex()[:12]} is larger than the {max_size} bytes it may have")
+                data = file.read()
         except FileNotFoundError as error:
             raise BlobMissing(f"blob {digest.hex()[:12]} is not in {self.directory}") from error
-        if len(data) > max_size:
-            raise BlobCorrupt(f"blob {digest.hex()[:12]} is larger than the {max_size} bytes it may have")
         if sha256(data).digest() != digest:
             raise BlobCorrupt(f"blob {digest.hex()[:12]} in {self.directory} does not match its digest")
         return data

@@ -1,0 +1,36 @@
+# demo: run a real task end to end.   test: all tests.   check: all that CI runs besides the tests.   bench: figures.
+PYTHON ?= python3
+BIN := .venv/bin
+# One thread each: two processes that share two cores are many times slower with more.
+export OMP_NUM_THREADS := 1
+
+.PHONY: demo test check bench contracts clean
+
+demo: .venv/installed
+	$(BIN)/openflock demo --out runs/demo
+
+test: .venv/installed
+	$(BIN)/pytest -q -n 2 --dist loadfile
+
+check: .venv/installed
+	$(BIN)/ruff format --check src tests scripts benchmarks
+	$(BIN)/ruff check src tests scripts benchmarks
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python scripts/compile_contracts.py --check
+
+bench: .venv/installed
+	for file in benchmarks/[a-z]*.py; do $(BIN)/python $$file --quick --json runs/$$(basename $$file .py).json || exit 1; done
+
+contracts: .venv/installed
+	$(BIN)/python scripts/compile_contracts.py
+
+# torch comes first: its CPU build is pinned, so that nothing after it pulls another.
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf .venv build dist runs src/*.egg-info
