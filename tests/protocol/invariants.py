@@ -8,18 +8,23 @@ from openflock.protocol.calls import (
     Advance,
     Call,
     Commit,
+    Confirm,
     Drawn,
     Event,
+    Expose,
     Fund,
     Join,
+    Publish,
+    Reveal,
     Seeded,
     Sent,
     Settled,
     Slashed,
     TopUp,
+    Withdraw,
 )
 from openflock.protocol.round import process
-from openflock.protocol.types import MAX_NODES, Fault, Moment, Outcome, Phase, State
+from openflock.protocol.types import MAX_NODES, Act, Fault, Moment, Outcome, Phase, State
 
 from .helpers import OUTSIDER, compute_owed, make_digest
 
@@ -47,6 +52,45 @@ def check_events(before: State, after: State, items: Sequence[Call | Event]) -> 
     if any(isinstance(event, Settled) for event in events):
         assert isinstance(call, Advance)
     return _count_in(call) - sum(event.amount for event in events if isinstance(event, Sent))
+
+
+def check_allowed(before: State, time: int, call: Call) -> None:
+    """Check that a call that was taken came in its time, and a commitment to an empty place."""
+    match call:
+        case Advance() if before.phase != Phase.DRAW:
+            assert time > before.deadline or _have_all_acted(before)
+        case Commit(sender, act):
+            assert time <= before.deadline
+            assert (act, sender) not in before.round.commitments
+        case Publish() | Expose() | Reveal() | Confirm():
+            assert time <= before.deadline
+            assert before.round.commitments[Act((before.phase - 3) // 2), call.sender]
+        case Withdraw():
+            assert time >= before.nodes[call.sender].release > 0
+
+
+def check_refused(before: State, time: int, reason: str) -> None:
+    """Check that a call refused for its time came at the wrong one."""
+    if reason == "rounds: the deadline has passed":
+        assert time > before.deadline
+    if reason == "rounds: too early":
+        assert time <= before.deadline
+        assert not _have_all_acted(before)
+
+
+def _have_all_acted(state: State) -> bool:
+    """Count by the commitments themselves whether a phase can end early."""
+    committed = [node for act, node in state.round.commitments if act == (state.phase - 2) // 2]
+    match state.phase:
+        case Phase.GATHER | Phase.PROBE:
+            return False
+        case Phase.PROPOSE:
+            return {seat.node for seat in state.round.proposers} <= {*committed}
+        case Phase.VOTE | Phase.ATTEST:
+            return {seat.node for seat in state.round.voters} <= {*committed}
+        case Phase.REATTEST:
+            return len(committed) >= len(state.members)
+    return not any(state.round.commitments[Act((state.phase - 3) // 2), node] for node in committed)
 
 
 def _count_in(call: Call) -> int:

@@ -59,7 +59,7 @@ from .helpers import (
     make_opening,
     make_salt,
 )
-from .invariants import check_events, check_state, count_advances_to_end
+from .invariants import check_allowed, check_events, check_refused, check_state, count_advances_to_end
 
 ACTORS = (*NODES, LATECOMER, ACCUSER, OUTSIDER, CREATOR)
 
@@ -98,6 +98,14 @@ rules = st.fixed_dictionaries(
         "bond": st.just(777),
     },
 )
+
+
+# Together these faults cost more than a node has, or than a round may take in fees.
+harsh = st.builds(
+    lambda seats: {"no_show_fee": 400, "hidden_ballot_fee": 600, "fee_cap": 700, "backdoor_slash": 10_000,
+                   "inadmissible_slash": 10_000, "digest_slash": 10_000, "proposer_seats": seats},
+    st.sampled_from([8, 3]),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -184,26 +192,28 @@ class TaskMachine(RuleBasedStateMachine):
 
     make_backend = SpecBackend
 
-    @initialize(overrides=rules, stakes=stakes, domains=domains)
-    def create_task(self, overrides, stakes, domains):
+    @initialize(overrides=harsh | rules, stakes=stakes, domains=domains, pool=st.sampled_from([100_003, 7, 1]))
+    def create_task(self, overrides, stakes, domains, pool):
         overrides = {"min_voters": 2, **overrides}
         self.genesis = make_genesis(**overrides)
         self.ledger = type(self).make_backend(self.genesis)
         self.replica = Replica(self.genesis)
         self.openings = {}
         self.balance = self.read = 0
-        self.attempt(Fund(CREATOR, 100_003))
+        self.attempt(Fund(CREATOR, pool))
         for node, amount, domain in zip(NODES, stakes, domains, strict=False):
             self.attempt(Join(node, domain % self.genesis.rules.domains, amount))
 
     def attempt(self, call: Call) -> bool:
         """Make a call, allowed or not, and check what followed from it."""
-        before = self.ledger.state
+        before, time = self.ledger.state, self.ledger.get_time()
         try:
             self.ledger.submit(call)
-        except Revert:
+        except Revert as refusal:
             assert self.ledger.state == before
+            check_refused(before, time, str(refusal))
             return False
+        check_allowed(before, time, call)
         log = self.ledger.read(self.read)
         self.read += len(log)
         self.balance += check_events(before, self.ledger.state, [entry.item for entry in log])
