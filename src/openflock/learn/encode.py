@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -40,10 +41,12 @@ def encode_prompt(tokenizer: Any, messages: Messages) -> list[int]:
     return _apply_template(tokenizer, messages, add_generation_prompt=True)
 
 
+@lru_cache(maxsize=2**15)  # a voter sees its rows once for each update, and a chat template takes a millisecond
 def encode_row(tokenizer: Any, row: Row, max_length: int) -> Example:
     """Encode one row so that its completion, end token included, is what remains to be learnt.
 
-    Too long a row loses the start of its prompt first, then the end of its completion, never all of either.
+    What was encoded is remembered, so a tokenizer must not change. Too long a row loses the start of its prompt
+    first, then the end of its completion, never all of either.
     """
     if max_length < 2:
         raise DataError(f"max_length is {max_length}: no room for a prompt and a completion; give at least 2")
