@@ -3,12 +3,14 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from fractions import Fraction
 
 from openflock.protocol.calls import (
     Advance,
     Call,
     Commit,
     Confirm,
+    Credited,
     Drawn,
     Event,
     Expose,
@@ -24,7 +26,7 @@ from openflock.protocol.calls import (
     Withdraw,
 )
 from openflock.protocol.round import process
-from openflock.protocol.types import MAX_NODES, Act, Fault, Moment, Outcome, Phase, State
+from openflock.protocol.types import MAX_NODES, Act, Fault, Moment, Outcome, Phase, Reason, State
 
 from .helpers import OUTSIDER, compute_owed, make_digest
 
@@ -42,6 +44,8 @@ def check_events(before: State, after: State, items: Sequence[Call | Event]) -> 
                 slashed[node, fault in CAPPED] += amount
             case Settled():
                 _check_settled(before, event)
+            case Credited(reason=Reason.PROPOSAL):
+                _check_paid(before, event)
             case Drawn():
                 _check_drawn(before, after, event)
             case Seeded(target=target):
@@ -107,6 +111,14 @@ def _check_settled(before: State, event: Settled) -> None:
         assert event.spent == 0
     if event.outcome != Outcome.MERGED:
         assert event.digest == before.digest
+
+
+def _check_paid(before: State, event: Credited) -> None:
+    """Check a proposal's pay against its exact share, which it may not exceed by a unit."""
+    rules, seats = before.genesis.rules, before.round.proposers
+    (slot,) = (slot for slot, seat in enumerate(seats) if seat.node == event.account)
+    share = Fraction(seats[slot].weight * before.round.judgements[slot].benefit, sum(seat.weight for seat in seats))
+    assert event.amount <= share / rules.full_benefit * before.round.budget * rules.proposer_share / 10_000
 
 
 def _check_drawn(before: State, after: State, event: Drawn) -> None:

@@ -69,7 +69,7 @@ actors = st.sampled_from(ACTORS)
 acts = st.sampled_from(Act)
 amounts = st.sampled_from([STAKE, 1, 0, STAKE - 1, STAKE + 7, 3 * STAKE, MAX_STAKE, MAX_STAKE + 1])
 stakes = st.lists(st.sampled_from([STAKE, STAKE + 7, 3 * STAKE, 2 * STAKE - 1]), min_size=4, max_size=5)
-domains = st.lists(st.sampled_from([0, 0, 1, 2]), min_size=5, max_size=5)
+domains = st.just([0] * 5) | st.lists(st.sampled_from([0, 0, 1, 2]), min_size=5, max_size=5)
 bonds = st.sampled_from([100, 0, 99, 101, 500])
 few = st.just(()) | st.sets(actors, max_size=2) | st.sets(actors)
 few_frozen = few.map(frozenset)
@@ -150,16 +150,17 @@ def wild_plays(draw):
 @st.composite
 def pointed_plays(draw):
     """Rounds that go far: most agree, so that verdicts, bounties, appeals and vetoes come about."""
-    odd = draw(marks | st.just(Mark(0, Flag.SUSPECT)))
+    odd = draw(st.sampled_from([GOOD, Mark(-2048), *(Mark(0, flag) for flag in Flag)]))
     accused = draw(st.sampled_from(NODES[:3]))
     split = draw(st.sampled_from([(), NODES[:2], NODES[:3]]))
     veto = draw(st.sampled_from([(), (), NODES[2:]]))
+    dissenters = draw(st.sampled_from([(), (), NODES[3:4]]))
+    lapsing = st.sampled_from([(), [accused], NODES[3:4]])
     return Play(
-        mark=Said(
-            tuple(odd if node == accused else GOOD for node in ACTORS), draw(turns), draw(marks), draw(few_frozen)
-        ),
+        mark=Said(tuple(odd if node == accused else GOOD for node in ACTORS), 0, draw(marks), frozenset(dissenters)),
         digest=Told(frozenset((draw(st.sampled_from([Act.ATTESTATION, Act.APPEAL])), node) for node in split)),
-        hiding={draw(acts): draw(st.sets(actors, max_size=1))},
+        absent=dict.fromkeys(draw(st.sets(acts, max_size=2)), draw(lapsing)),
+        hiding=dict.fromkeys(draw(st.sets(acts, max_size=2)), draw(lapsing)),
         vetoers=veto,
         witnesses=draw(st.dictionaries(actors, st.tuples(st.just(accused), bonds), max_size=3)),
     )
@@ -192,7 +193,7 @@ class TaskMachine(RuleBasedStateMachine):
 
     make_backend = SpecBackend
 
-    @initialize(overrides=harsh | rules, stakes=stakes, domains=domains, pool=st.sampled_from([100_003, 7, 1]))
+    @initialize(overrides=harsh | rules, stakes=stakes, domains=domains, pool=st.sampled_from([100_003, 7]))
     def create_task(self, overrides, stakes, domains, pool):
         overrides = {"min_voters": 2, **overrides}
         self.genesis = make_genesis(**overrides)
@@ -335,6 +336,12 @@ class TaskMachine(RuleBasedStateMachine):
         else:
             self.commit_as(sender, play)
             self.open_as(sender)
+
+    @precondition(lambda self: self.get_act() is not None)
+    @rule(play=plays, early=st.integers(0, 4))
+    def all_come_around_the_deadline(self, play, early):
+        self.pass_until(self.state.deadline - early)
+        self.act_all(play)
 
     @precondition(lambda self: self.state.phase == Phase.DRAW)
     @rule(late=st.sampled_from([-1, 0, 1, 2, 255, 256, 257, 600, 800]))
