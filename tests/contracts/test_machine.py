@@ -16,4 +16,4 @@ class PairMachine(TaskMachine):
         self.ledger.check()
 
 
-TestPair = search(PairMachine, examples=12, steps=25, shrinks=False)
+TestPair = search(PairMachine, examples=60, steps=25, shrinks=False)
