@@ -169,8 +169,10 @@ def send(web3: Web3, account: LocalAccount, function: Any, gas: int | None) -> T
             web3.eth.send_raw_transaction(account.sign_transaction(transaction).raw_transaction)
         )
         if receipt["status"] == 0:
-            # The receipt does not say why; asked again on the block before, the contract does.
-            function.call({"from": account.address}, block_identifier=receipt["blockNumber"] - 1)
+            # The receipt does not say why; asked again, at the time of its block or on what was before it, the contract
+            # does: what came too late now was in time a block before.
+            for block in (receipt["blockNumber"], receipt["blockNumber"] - 1):
+                function.call({"from": account.address}, block_identifier=block)
             raise Revert("the transaction failed, perhaps for want of gas")
     except ContractLogicError as error:
         raise Revert(str(error.message).removeprefix("execution reverted: ")) from error

@@ -6,6 +6,7 @@ link that `run.json` holds. The first line is the task's genesis.
 
 import json
 import os
+import re
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -18,6 +19,7 @@ from openflock.protocol.rules import BadRules
 from openflock.protocol.types import Genesis
 
 GENESIS = "Genesis"
+ADDRESS = re.compile(r"0x[0-9a-f]{40}")
 START = bytes(32).hex()
 
 
@@ -49,7 +51,24 @@ def describe_entry(entry: Entry) -> dict[str, Any]:
 def parse_entry(fields: dict[str, Any]) -> Entry:
     """Read an entry back from its line's fields."""
     item: Call | Event = from_json(LOG_TYPES[fields["name"]], fields["args"])
-    return Entry(from_json(int, fields["time"]), from_json(int, fields["block"]), item)
+    entry = Entry(from_json(int, fields["time"]), from_json(int, fields["block"]), item)
+    for value in (entry.time, entry.block, *vars(item).values()):
+        check_value(value)
+    return entry
+
+
+def check_value(value: object) -> None:
+    """Raise ValueError at a value that no contract logs: the rules were never made to answer it."""
+    match value:
+        case tuple():
+            for part in value:
+                check_value(part)
+        case str() if not ADDRESS.fullmatch(value):
+            raise ValueError(f"{value[:80]!r} is no address")
+        case bytes() if len(value) != 32:
+            raise ValueError(f"{len(value)} bytes, not 32")
+        case int() if not 0 <= value < 2**256:
+            raise ValueError(f"a number outside [0, 2**256): {value:.3e}")
 
 
 # --- Files ---------------------------------------------------------------------------------------------------
@@ -65,30 +84,36 @@ class Recorder:
         """Open the file and write, or compare, the genesis."""
         self._path = path
         self._known = _recover(path)
-        self._file = path.open("ab")
+        self._file = path.open("ab", buffering=0)  # what a full disk refused must not be written at the close
         self.count, self.link = 0, START
-        self._add({"name": GENESIS, "args": to_json(genesis)})
+        try:
+            self._write(self._add({"name": GENESIS, "args": to_json(genesis)}))
+        except BaseException:
+            self.close()
+            raise
 
     def append(self, entries: Sequence[Entry]) -> None:
         """Add entries; raise BadRecord if the file continues otherwise."""
         start, count, link = self._file.tell(), self.count, self.link
         try:
-            for entry in entries:
-                self._add(describe_entry(entry))
-            self._file.flush()
-            os.fsync(self._file.fileno())
+            self._write(b"".join([self._add(describe_entry(entry)) for entry in entries]))
         except OSError:
             os.ftruncate(self._file.fileno(), start)
             self.count, self.link = count, link
             raise
 
-    def _add(self, fields: dict[str, Any]) -> None:
+    def _add(self, fields: dict[str, Any]) -> bytes:
         line, link = encode_line(fields, self.link)
-        if self.count >= len(self._known):
-            self._file.write(line)
-        elif self._known[self.count] != link:
+        known = self.count < len(self._known)
+        if known and self._known[self.count] != link:
             raise BadRecord(f"{self._path}:{self.count + 1}: this run continues otherwise; choose another --out")
         self.count, self.link = self.count + 1, link
+        return b"" if known else line
+
+    def _write(self, data: bytes) -> None:
+        while data:
+            data = data[self._file.write(data) :]
+        os.fsync(self._file.fileno())
 
     def close(self) -> None:
         """Close the file."""
@@ -111,6 +136,8 @@ def read_record(path: Path) -> tuple[Genesis, list[Entry], list[str]]:
         raise BadRecord(f"{path.name}:1: the log does not begin with its task's genesis")
     try:
         genesis = from_json(Genesis, lines[0][0]["args"])
+        for value in (genesis.chain, genesis.task, genesis.token, genesis.creator, genesis.time):
+            check_value(value)
     except (KeyError, TypeError, ValueError, BadRules) as error:
         raise BadRecord(f"{path.name}:1: not a genesis: {error}") from error
     entries = []
@@ -129,7 +156,7 @@ def _read_lines(path: Path) -> Iterator[tuple[dict[str, Any], str]]:
             try:
                 fields = parse_json(line)
                 found = fields.pop("link")
-            except (ValueError, KeyError, AttributeError) as error:
+            except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
                 raise BadRecord(f"{path.name}:{number}: not a line of a log: {error}") from error
             link = compute_link(fields, link)
             if found != link:
