@@ -97,8 +97,8 @@ def confirm(digest: bytes32, duplicates: uint256, veto: bool, salt: bytes32):
         sender=msg.sender, digest=digest, duplicates=duplicates, veto=veto, salt=salt
     )
     stakes._resolve_attested(msg.sender)
-    stakes._remember_attested(msg.sender, phases.number, digest)
     outcome: record.Outcome = record.Outcome(digest=digest, duplicates=duplicates)
+    stakes._remember_attested(msg.sender, phases.number, record._hash_outcome(outcome))
     if act == types.APPEAL:
         # What a node has at stake now; slashed below the minimum, it has no say.
         weight: uint256 = 0

@@ -26,6 +26,7 @@ ZERO: constant(uint256) = 2048
 UNSCORED: constant(uint256) = (
     types.FLAG_UNAVAILABLE | types.FLAG_INADMISSIBLE | types.FLAG_ABSTAIN
 )
+REFUSED: constant(uint256) = types.FLAG_UNAVAILABLE | types.FLAG_INADMISSIBLE
 UNCOMPARED: constant(uint256) = types.FLAG_UNAVAILABLE | types.FLAG_ABSTAIN
 
 

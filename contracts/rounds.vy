@@ -204,7 +204,7 @@ def _conclude(appeal: bool):
         self._end_round(types.VETOED)
     elif record.round.agreed.digest != empty(bytes32):
         if appeal:
-            stakes.finals[phases.number] = record.round.agreed.digest
+            stakes.finals[phases.number] = record._hash_outcome(record.round.agreed)
         self._end_round(types.MERGED)
     elif appeal:
         self._end_round(types.VOID)

@@ -148,25 +148,26 @@ def _charge_voters():
             else:
                 self._charge(node, types.FAULT_NO_SHOW, rules.RULES.no_show_fee)
         if phase >= types.ATTEST and not record._is_in(record.round.attested, voter):
-            if not self._is_excused(voter):
+            if not self._is_excused(node, voter):
                 self._charge(node, types.FAULT_NO_SHOW, rules.RULES.no_show_fee)
         voter += 1
 
 
 @internal
 @view
-def _is_excused(voter: uint256) -> bool:
+def _is_excused(node: address, voter: uint256) -> bool:
     """
-    @dev Answers whether a voter said in time that it cannot fetch what it
-         would have to merge.
+    @dev Answers whether a voter said in time that it cannot fetch, or may not
+         merge, what was accepted from another.
     """
     if not record._is_in(record.round.voted, voter):
         return False
     ballot: uint256 = record.ballots[voter]
     for slot: uint256 in range(types.MAX_PROPOSERS):
-        missing: uint256 = ballots._get_flags(ballot, slot) & types.FLAG_UNAVAILABLE
-        if missing != 0 and record._is_merged(slot):
-            return True
+        refused: uint256 = ballots._get_flags(ballot, slot) & ballots.REFUSED
+        if refused != 0 and record._is_merged(slot):
+            if sortition.nodes[sortition.PROPOSERS][slot] != node:
+                return True
     return False
 
 

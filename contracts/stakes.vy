@@ -157,7 +157,8 @@ def resolve(node: address):
     """
     @notice See {ITask-resolve}.
     """
-    errors._require(phases.phase != types.DRAW, "stakes: the draw is pending")
+    still: bool = phases.phase == types.DRAW or phases.phase == types.REATTEST
+    errors._require(not still, "stakes: stake stands still now")
     self._require_node(node)
     log ITask.Resolved(sender=msg.sender, node=node)
     self._resolve_attested(node)
@@ -235,12 +236,13 @@ def _burn(amount: uint256):
 @internal
 def _resolve_attested(account: address):
     """
-    @dev Slashes a node whose last digest an appeal proved wrong, once.
+    @dev Slashes a node whose last attested outcome an appeal proved wrong,
+         once.
     """
     final: bytes32 = self.finals[self.nodes[account].attested_round]
     if final == empty(bytes32):
         return
-    attested: bytes32 = self.nodes[account].attested_digest
+    attested: bytes32 = self.nodes[account].attested_outcome
     self._remember_attested(account, 0, empty(bytes32))
     if final != attested:
         amount: uint256 = rules.RULES.bond * rules.RULES.digest_slash // rules.SHARE
@@ -248,9 +250,9 @@ def _resolve_attested(account: address):
 
 
 @internal
-def _remember_attested(account: address, number: uint256, digest: bytes32):
+def _remember_attested(account: address, number: uint256, outcome: bytes32):
     self.nodes[account].attested_round = number
-    self.nodes[account].attested_digest = digest
+    self.nodes[account].attested_outcome = outcome
 
 
 @internal

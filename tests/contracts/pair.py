@@ -110,7 +110,7 @@ def describe_node(node: Node | None) -> tuple[object, ...]:
     """Write a node as the contract's struct."""
     if node is None:
         return (False, 0, 0, 0, 0, bytes(32))
-    attested = (node.attested.round, node.attested.digest) if node.attested else (0, bytes(32))
+    attested = (node.attested.round, node.attested.outcome) if node.attested else (0, bytes(32))
     return (True, node.domain, node.stake, node.release, *attested)
 
 

@@ -3,6 +3,7 @@ from dataclasses import replace
 import pytest
 
 from openflock.protocol.calls import Commit, Confirm, Credited, Expose, Publish, Reveal
+from openflock.protocol.commitment import hash_outcome
 from openflock.protocol.types import MAX_STAKE, ZERO_DIGEST, Act, Attestation, Attested, Phase, Proposal, Reason, Revert
 
 from .helpers import (
@@ -191,7 +192,7 @@ def test_two_thirds_of_the_weight_for_one_digest_agree():
     for count, node in enumerate(NODES, 1):
         ledger.submit(make_opening(ledger.state, Play(), Act.ATTESTATION, node))
         assert (ledger.state.round.agreed is not None) == (count >= 4)
-    assert ledger.state.nodes[VOTER].attested == Attested(1, make_digest("next state"))
+    assert ledger.state.nodes[VOTER].attested == Attested(1, hash_outcome(ledger.state.round.agreed))
 
 
 def test_the_same_digest_with_other_duplicates_is_another_answer():

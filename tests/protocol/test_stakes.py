@@ -181,4 +181,4 @@ def test_resolve_needs_a_node_and_no_pending_draw():
     ledger.submit(Resolve(OUTSIDER, FREELOADER))
     assert ledger.state.nodes[FREELOADER].stake == STAKE
     play_round(ledger, until=Phase.DRAW)
-    refuses(ledger, Resolve(OUTSIDER, FREELOADER), "the draw is pending")
+    refuses(ledger, Resolve(OUTSIDER, FREELOADER), "stake stands still now")

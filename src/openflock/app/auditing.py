@@ -13,8 +13,9 @@ from openflock.audit import AuditFailure, Report, audit
 from openflock.edge.blobs import DirectoryStore
 from openflock.edge.record import BadRecord, read_record
 from openflock.protocol.calls import Credited, Slashed
+from openflock.protocol.encoding import to_json
 from openflock.protocol.ports import BlobCorrupt, Entry
-from openflock.protocol.types import Reason
+from openflock.protocol.types import Genesis, Reason
 from openflock.update.adapter import build_tensors
 from openflock.update.codec import decode_state
 
@@ -71,6 +72,8 @@ def describe(report: Report) -> dict[str, Any]:
 def audit_directory(run: RunDirectory, on_round: Any) -> Report:
     """Audit a run directory: its log, all its blobs, its adapter, and what `run.json` claims."""
     written = run.read()
+    if not run.blobs.is_dir():
+        raise AuditFailure(f"{run.blobs.name} is missing")
     store = DirectoryStore(run.blobs)
     try:
         genesis, entries, links = read_record(run.events)
@@ -79,12 +82,16 @@ def audit_directory(run: RunDirectory, on_round: Any) -> Report:
         raise AuditFailure(f"{run.events.name} is missing") from error
     except (BadRecord, BlobCorrupt) as error:
         raise AuditFailure(str(error)) from error
-    if written.get("finished"):
+    if not written.get("finished"):
+        return audit(genesis, entries, store, on_round)
+    try:
         check_tail(written, links)
-    report = audit(genesis, entries, store, on_round)
-    if written.get("finished"):
+        check_task(written, genesis)
+        report = audit(genesis, entries, store, on_round)
         check_claims(written["summary"], report, entries)
-        check_adapter(run, store, report)
+    except (KeyError, TypeError) as error:
+        raise AuditFailure(f"run.json: not what a finished run writes: {error!r}") from error
+    check_adapter(run, store, report)
     return report
 
 
@@ -95,6 +102,17 @@ def check_tail(written: dict[str, Any], links: list[str]) -> None:
         raise AuditFailure(f"events.jsonl has {len(links)} lines, run.json says {count}")
     if links[-1] != link:
         raise AuditFailure(f"events.jsonl:{count}: the last line is not the one that run.json names")
+
+
+def check_task(written: dict[str, Any], genesis: Genesis) -> None:
+    """Compare the task and the rules that `run.json` names with those of the log."""
+    for name in ("chain", "task"):
+        if written[name] != getattr(genesis, name):
+            raise AuditFailure(f"run.json names {name} {written[name]}, the log is of {getattr(genesis, name)}")
+    rules = to_json(genesis.rules)
+    differing = [name for name in {**rules, **written["rules"]} if written["rules"].get(name) != rules.get(name)]
+    if differing:
+        raise AuditFailure(f"run.json names another rule {differing[0]} than the log")
 
 
 def check_claims(summary: dict[str, Any], report: Report, entries: list[Entry]) -> None:
@@ -132,7 +150,7 @@ def check_adapter(run: RunDirectory, store: DirectoryStore, report: Report) -> N
     if found.keys() != wanted.keys():
         raise AuditFailure(f"{file.name}: its tensors are not those of the final state")
     for name, values in wanted.items():
-        if found[name].tobytes() != values.tobytes():
+        if found[name].dtype != values.dtype or found[name].shape != values.shape or (found[name] != values).any():
             raise AuditFailure(f"{file.name}: {name} is not that of the final state")
 
 

@@ -74,12 +74,15 @@ class RunDirectory:
         """Start a run here, or find the one that this configuration started; raise SettingsError on another's."""
         started = config.model_dump()
         if not (self.path / "run.json").exists():
-            if self.path.exists() and any(self.path.iterdir()):
+            if self.path.exists() and any(not file.name.startswith(".writing-") for file in self.path.iterdir()):
                 raise SettingsError(f"{self.path} holds other files; choose another --out")
             self.path.mkdir(parents=True, exist_ok=True)
             self.write({"config": started, "finished": False})
         run = self.read()
         differing = [key for key, value in started.items() if run.get("config", {}).get(key) != value]
+        if differing and not run.get("finished") and not self.events.exists():
+            self.clear()  # what stood here never began: nothing is lost by mending its configuration
+            return self.open(config)
         if differing:
             raise SettingsError(
                 f"{self.path} holds a run with another configuration ({', '.join(differing)}); choose another --out"

@@ -112,8 +112,8 @@ def simulate(config: Config, out: Path, console: Console) -> dict[str, Any]:
         )
         state = network.run()
         summary = summarize(simulation, state)
-    run.write(describe_run(simulation, state, summary))
     export(simulation, state)
+    run.write(describe_run(simulation, state, summary))  # last: what says that it is finished must be whole
     show_summary(summary, console)
     return summary
 

@@ -81,6 +81,8 @@ def locate_base(config: Config) -> Path:
 
 def list_data_domains(config: Config) -> list[str]:
     """List the domains that take part."""
+    if len(set(config.domains)) < len(config.domains):
+        raise SettingsError("domains: one is named twice; name each once")
     if config.domains:
         return config.domains
     if config.data == BUILT_IN:
@@ -91,7 +93,10 @@ def list_data_domains(config: Config) -> list[str]:
 def load_split(config: Config, domain: str, split: str, count: int) -> list[Row]:
     """Load the first rows of a domain's split."""
     if config.data == BUILT_IN:
-        records = generate_rows(domain, count, config.seed, split)
+        try:
+            records = generate_rows(domain, count, config.seed, split)
+        except ValueError as error:
+            raise SettingsError(f"domains: {error}") from error
         return [parse_row(record, domain) for record in records]
     return load_domain(Path(config.data), domain, split)[:count]
 
@@ -149,6 +154,8 @@ def start_ledger(config: Config, rules: Rules, accounts: Sequence[LocalAccount])
 def build_world(config: Config, run: RunDirectory, watch: Watch, on_step: OnStep) -> World:
     """Build a world and fund its task; the same configuration builds the same world, to the bit."""
     torch.set_num_threads(config.threads)
+    if config.device.startswith("cuda") and not torch.cuda.is_available():
+        raise SettingsError(f"device: no {config.device} on this machine; set device=cpu")
     domains = list_data_domains(config)
     shares = share_rows(config, domains)
     base = locate_base(config)

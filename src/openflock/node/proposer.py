@@ -13,8 +13,10 @@ from openflock.learn.model import Model
 from openflock.learn.train import TrainSettings, train
 from openflock.node.watch import Watch, watch_nothing
 from openflock.update.admission import NORM_BITS, squared_norm
-from openflock.update.codec import Update, digest, encode_state, encode_update, quantize
+from openflock.update.codec import MAX_EXPONENT, Update, digest, encode_state, encode_update, quantize
 from openflock.update.fixed import GlobalState, to_fixed, to_float, trained_factor
+
+MAX_DELTA = 127 << MAX_EXPONENT
 
 Delta = Mapping[str, NDArray[np.int64]]
 Tamper = Callable[[Delta], Delta]
@@ -54,8 +56,9 @@ def compute_delta(state: GlobalState, trained: Mapping[str, NDArray[np.float32]]
 
 
 def quantize_delta(state: GlobalState, delta: Delta) -> Update:
-    """Round a delta to an update of the state."""
-    return quantize(state.layout, digest(encode_state(state)), trained_factor(state.step), delta)
+    """Round a delta to an update of the state; what is beyond all that an update can hold saturates."""
+    held = {name: rows.clip(-MAX_DELTA, MAX_DELTA) for name, rows in delta.items()}
+    return quantize(state.layout, digest(encode_state(state)), trained_factor(state.step), held)
 
 
 def fit_ceiling(state: GlobalState, delta: Delta, norm_ceiling: int) -> Update:

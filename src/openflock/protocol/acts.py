@@ -10,6 +10,7 @@ from openflock.protocol.commitment import (
     compute_commitment,
     compute_update_content,
     compute_witness_content,
+    hash_outcome,
 )
 from openflock.protocol.hashing import hash_values
 from openflock.protocol.settlement import rank_witnesses
@@ -151,7 +152,7 @@ def process_confirm(state: State, events: Events, call: Confirm, moment: Moment)
     open_commitment(state, moment, act, call.sender, content, call.salt)
     resolve_attested(state, events, call.sender)
     node = state.nodes[call.sender]
-    state.nodes[call.sender] = replace(node, attested=Attested(state.round.number, call.digest))
+    state.nodes[call.sender] = replace(node, attested=Attested(state.round.number, hash_outcome(attestation)))
     if act == Act.APPEAL:
         weight = node.stake if call.sender in state.members else 0
         weigh_attestation(state, act, attestation, weight, state.round.total_stake)

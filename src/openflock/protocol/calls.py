@@ -5,7 +5,8 @@ calls through `round.process` and compare. On a chain a call appears in the log 
 (`Commit` as `Committed`), the others under their own names.
 """
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, fields
 
 from openflock.protocol.types import Act, Address, Amount, Digest, Fault, Outcome, Phase, Reason, Verdict
 
@@ -202,6 +203,19 @@ class Sent(Event):
 
     account: Address
     amount: Amount
+
+
+def is_well_formed(call: Call) -> bool:
+    """Answer whether a chain could carry a call: its numbers are 256-bit words, its addresses lower-case hex."""
+    return all(_fits(getattr(call, field.name)) for field in fields(call))
+
+
+def _fits(value: object) -> bool:
+    if isinstance(value, bytes):
+        return len(value) == 32
+    if isinstance(value, str):
+        return re.fullmatch(r"0x[0-9a-f]{40}", value) is not None
+    return isinstance(value, int) and 0 <= value < 2**256
 
 
 # --- Names in a log ------------------------------------------------------------------------------------------

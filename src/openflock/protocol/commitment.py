@@ -6,7 +6,7 @@ nothing. Contents of low entropy (a ballot) are hidden by the salt alone: 32 ran
 
 from openflock.protocol.calls import Confirm, Expose, Opening, Publish, Reveal
 from openflock.protocol.hashing import hash_values
-from openflock.protocol.types import Act, Address, Digest
+from openflock.protocol.types import Act, Address, Attestation, Digest
 
 
 def compute_commitment(
@@ -48,3 +48,8 @@ def compute_content(opening: Opening) -> bytes:
             return compute_ballot_content(opening.ballot)
         case Confirm():
             return compute_attestation_content(opening.digest, opening.duplicates, opening.veto)
+
+
+def hash_outcome(attestation: Attestation) -> bytes:
+    """Hash what an attestation says the round leads to, its veto apart."""
+    return hash_values(["bytes32", "uint256"], [attestation.digest, attestation.duplicates])

@@ -39,6 +39,7 @@ class Replica:
         """Start before the first entry."""
         self.state = create_state(genesis)
         self.position = 0
+        self._last = (genesis.time, 0)
 
     def apply(self, entries: Sequence[Entry]) -> list[Step]:
         """Apply the next entries and return their steps; raise Divergence at the first that differs."""
@@ -59,6 +60,8 @@ class Replica:
         first = entries[0]
         if not isinstance(first.item, Call):
             raise Divergence(self.position, f"{describe(first.item)} does not follow from the call before it")
+        if (first.time, first.block) < self._last:
+            raise Divergence(self.position, "time runs backwards")
         logged = _take_events(entries)
         try:
             state, events = process(self.state, first.item, _recall_moment(first, logged))
@@ -69,6 +72,7 @@ class Replica:
         step = Step(self.position, first.time, first.item, events, state)
         self.state = state
         self.position += 1 + len(events)
+        self._last = (first.time, first.block)
         return step
 
     def _compare(self, position: int, computed: Sequence[Event], logged: Sequence[Event]) -> None:
@@ -89,7 +93,7 @@ def describe(item: Call | Event) -> str:
 def _take_events(entries: Sequence[Entry]) -> list[Event]:
     events = []
     for entry in entries[1:]:
-        if not isinstance(entry.item, Event):
+        if not isinstance(entry.item, Event) or (entry.time, entry.block) != (entries[0].time, entries[0].block):
             break
         events.append(entry.item)
     return events

@@ -26,7 +26,9 @@ from openflock.protocol.calls import (
     Seeded,
     TopUp,
     Withdraw,
+    is_well_formed,
 )
+from openflock.protocol.commitment import hash_outcome
 from openflock.protocol.hashing import hash_values
 from openflock.protocol.payout import compute_budget
 from openflock.protocol.rules import compute_phase_times
@@ -194,7 +196,7 @@ def conclude(state: State, events: Events, moment: Moment) -> None:
         end_round(state, events, moment, Outcome.VETOED)
     elif current.agreed:
         if appeal:
-            state.finals[current.number] = current.agreed.digest
+            state.finals[current.number] = hash_outcome(current.agreed)
         end_round(state, events, moment, Outcome.MERGED)
     elif appeal:
         end_round(state, events, moment, Outcome.VOID)
@@ -219,6 +221,7 @@ def end_round(state: State, events: Events, moment: Moment, outcome: Outcome) ->
 
 def process(state: State, call: Call, moment: Moment) -> tuple[State, tuple[Event, ...]]:
     """Give the state after a call and the events that followed; raise Revert and change nothing if it may not be."""
+    require(is_well_formed(call), "rounds: malformed call")
     draft, events = state.copy(), list[Event]()
     match call:
         case Fund():

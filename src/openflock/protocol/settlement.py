@@ -96,10 +96,12 @@ def charge_no_shows(state: State, events: Events) -> None:
 
 
 def is_excused(state: State, node: Address) -> bool:
-    """Answer whether a voter said in time that it cannot fetch what it would have to merge."""
+    """Answer whether a voter said in time that it cannot fetch, or may not merge, what was accepted from another."""
     ballot = state.round.ballots.get(node, 0)
     return any(
-        judgement.verdict in MERGED_VERDICTS and get_mark(ballot, slot).flags & Flag.UNAVAILABLE
+        judgement.verdict in MERGED_VERDICTS
+        and get_mark(ballot, slot).flags & (Flag.UNAVAILABLE | Flag.INADMISSIBLE)
+        and state.round.proposers[slot].node != node
         for slot, judgement in enumerate(state.round.judgements)
     )
 

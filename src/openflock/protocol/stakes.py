@@ -106,12 +106,12 @@ def burn(state: State, events: Events, amount: Amount) -> None:
 
 
 def resolve_attested(state: State, events: Events, address: Address) -> None:
-    """Slash a node whose last digest an appeal proved wrong, once."""
+    """Slash a node whose last attested outcome an appeal proved wrong, once."""
     node = state.nodes[address]
     if node.attested is None or node.attested.round not in state.finals:
         return
     state.nodes[address] = replace(node, attested=None)
-    if state.finals[node.attested.round] != node.attested.digest:
+    if state.finals[node.attested.round] != node.attested.outcome:
         rules = state.genesis.rules
         amount = rules.bond * rules.digest_slash // SHARE
         burn(state, events, slash(state, events, address, Fault.WRONG_DIGEST, amount))
@@ -195,7 +195,7 @@ def process_claim(state: State, events: Events, call: Claim) -> None:
 
 
 def process_resolve(state: State, events: Events, call: Resolve) -> None:
-    """Slash a node for a digest proved wrong; not during the draw, whose tree stands still."""
-    require(state.phase != Phase.DRAW, "stakes: the draw is pending")
+    """Slash a node for an outcome proved wrong; not while the members are drawn from, or counted for the appeal."""
+    require(state.phase not in (Phase.DRAW, Phase.REATTEST), "stakes: stake stands still now")
     get_node(state, call.node)
     resolve_attested(state, events, call.node)

@@ -162,10 +162,10 @@ class Genesis:
 
 @dataclass(frozen=True)
 class Attested:
-    """Remember the last digest a node attested, until an appeal can no longer prove it wrong."""
+    """Remember the hash of the last outcome a node attested, until an appeal can no longer prove it wrong."""
 
     round: int
-    digest: Digest
+    outcome: bytes
 
 
 @dataclass(frozen=True)
@@ -281,7 +281,7 @@ class State:
     pool: Amount = 0
     payable: dict[Address, Amount] = field(default_factory=dict)
     salts: bytes = bytes(32)  # xor over all salts ever opened
-    finals: dict[int, Digest] = field(default_factory=dict)  # rounds that an appeal decided
+    finals: dict[int, bytes] = field(default_factory=dict)  # rounds that an appeal decided
     cancelled: bool = False
     ended: Round | None = None  # the last round that was settled, for who looks back; no rule reads it
 
