@@ -1,6 +1,8 @@
 """Audit a run directory, or a task on a chain."""
 
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -84,15 +86,23 @@ def audit_directory(run: RunDirectory, on_round: Any) -> Report:
         raise AuditFailure(str(error)) from error
     if not written.get("finished"):
         return audit(genesis, entries, store, on_round)
-    try:
+    with explain_claims():
         check_tail(written, links)
         check_task(written, genesis)
-        report = audit(genesis, entries, store, on_round)
+    report = audit(genesis, entries, store, on_round)
+    with explain_claims():
         check_claims(written["summary"], report, entries)
-    except (KeyError, TypeError) as error:
-        raise AuditFailure(f"run.json: not what a finished run writes: {error!r}") from error
     check_adapter(run, store, report)
     return report
+
+
+@contextmanager
+def explain_claims() -> Iterator[None]:
+    """Turn what a forged `run.json` lacks into a difference."""
+    try:
+        yield
+    except (KeyError, TypeError, AttributeError) as error:
+        raise AuditFailure(f"run.json: not what a finished run writes: {error!r}") from error
 
 
 def check_tail(written: dict[str, Any], links: list[str]) -> None:
@@ -119,6 +129,8 @@ def check_claims(summary: dict[str, Any], report: Report, entries: list[Entry]) 
     """Compare the summary's digest, payouts, slashes and stakes with the replay's."""
     if summary["digest"] != report.state.digest.hex():
         raise AuditFailure(f"run.json claims digest {summary['digest']}, the replay gives {report.state.digest.hex()}")
+    if {node["address"] for node in summary["nodes"]} != report.state.nodes.keys():
+        raise AuditFailure("run.json names other nodes than the replay gives")
     earned: Counter[str] = Counter()
     slashed: Counter[str] = Counter()
     for entry in entries:
@@ -150,7 +162,9 @@ def check_adapter(run: RunDirectory, store: DirectoryStore, report: Report) -> N
     if found.keys() != wanted.keys():
         raise AuditFailure(f"{file.name}: its tensors are not those of the final state")
     for name, values in wanted.items():
-        if found[name].dtype != values.dtype or found[name].shape != values.shape or (found[name] != values).any():
+        if found[name].dtype != values.dtype or found[name].shape != values.shape:
+            raise AuditFailure(f"{file.name}: {name} is not of the final state's form")
+        if found[name].tobytes() != values.tobytes():
             raise AuditFailure(f"{file.name}: {name} is not that of the final state")
 
 

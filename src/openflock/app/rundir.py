@@ -59,11 +59,13 @@ class RunDirectory:
         """Read `run.json`; raise SettingsError if there is none or it is broken."""
         file = self.path / "run.json"
         try:
-            run: dict[str, Any] = parse_json(file.read_bytes())
+            run = parse_json(file.read_bytes())
         except FileNotFoundError as error:
             raise SettingsError(f"{self.path} is not a run directory: it has no run.json") from error
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise SettingsError(f"{file}: not JSON: {error}") from error
+        if not isinstance(run, dict):
+            raise SettingsError(f"{file}: not an object")
         return run
 
     def write(self, run: dict[str, Any]) -> None:

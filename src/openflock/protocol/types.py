@@ -113,7 +113,9 @@ MAX_VOTERS = 32
 MAX_WITNESSES = 4  # standing witnesses per proposal
 MAX_NODES = 4096  # leaves of the sum tree
 MAX_STAKE = 2**88  # of a node or a witness; with 4096 nodes all stake stays under 2**100,
-MAX_POOL = 2**100  # as the pool does, so that no product of two amounts and a score overflows 256 bits
+MAX_POOL = (
+    2**100
+)  # as funding keeps the pool (2**101 with a budget under way), so that no product of two amounts and a score overflows 256 bits
 SEED_WINDOW = 256  # blocks for which the EVM knows a block's hash
 BURN_ADDRESS: Address = "0x000000000000000000000000000000000000dead"
 ZERO_DIGEST: Digest = bytes(32)
