@@ -1,13 +1,11 @@
 """Keep an interrupted training run, so that it ends at the bits it would have ended at."""
 
-import dataclasses
 import hashlib
 import json
 import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -17,19 +15,18 @@ from openflock.learn.encode import Example
 from openflock.update.codec import encode_state
 from openflock.update.fixed import GlobalState
 
-if TYPE_CHECKING:
-    from openflock.learn.train import TrainSettings
-
 _FILE = "train.safetensors"  # tensors, and in its JSON header the step and what the run was called with
 _log = logging.getLogger(__name__)
 
 Parameters = Mapping[str, torch.nn.Parameter]
 
 
-def compute_inputs_digest(state: GlobalState, examples: Sequence[Example], settings: "TrainSettings", seed: int) -> str:
+def compute_inputs_digest(
+    state: GlobalState, examples: Sequence[Example], settings: Mapping[str, float], seed: int
+) -> str:
     """Hash all that decides where a training run ends, but for the base and the machine; hexadecimal."""
     hasher = hashlib.sha256(encode_state(state))
-    hasher.update(json.dumps([dataclasses.asdict(settings), seed], sort_keys=True).encode())
+    hasher.update(json.dumps([dict(settings), seed], sort_keys=True).encode())
     for example in examples:
         hasher.update(json.dumps([example.prompt, example.tokens]).encode())
     return hasher.hexdigest()

@@ -3,7 +3,7 @@
 import hashlib
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -62,7 +62,7 @@ def train(
     model.load_state(state)
     parameters = model.trainable(trained_factor(state.step))
     optimizer = build_optimizer(parameters, settings)
-    inputs = compute_inputs_digest(state, examples, settings, seed)
+    inputs = compute_inputs_digest(state, examples, asdict(settings), seed)
     done = 0 if checkpoint is None else read_checkpoint(checkpoint, inputs, parameters, optimizer)
     take_step = prepare_step(model, parameters, optimizer, settings)
     for step in range(done, settings.steps):

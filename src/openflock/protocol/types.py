@@ -112,10 +112,8 @@ MAX_PROPOSERS = 16  # a ballot has room for 16 proposals
 MAX_VOTERS = 32
 MAX_WITNESSES = 4  # standing witnesses per proposal
 MAX_NODES = 4096  # leaves of the sum tree
-MAX_STAKE = 2**88  # of a node or a witness; with 4096 nodes all stake stays under 2**100,
-MAX_POOL = (
-    2**100
-)  # as funding keeps the pool (2**101 with a budget under way), so that no product of two amounts and a score overflows 256 bits
+MAX_STAKE = 2**88  # of a node or a witness; 4,096 of them stay under 2**100, as the pool does when it is funded, so
+MAX_POOL = 2**100  # that no product of two amounts and a score overflows 256 bits
 SEED_WINDOW = 256  # blocks for which the EVM knows a block's hash
 BURN_ADDRESS: Address = "0x000000000000000000000000000000000000dead"
 ZERO_DIGEST: Digest = bytes(32)
