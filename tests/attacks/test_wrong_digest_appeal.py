@@ -1,7 +1,7 @@
 """Fear: a captured committee attests a wrong state; or honest nodes are slashed because a committee was captured."""
 
 from openflock.protocol.calls import Leave, Resolve, Withdraw
-from openflock.protocol.types import Act, Fault, Outcome
+from openflock.protocol.types import Act, Fault, Outcome, Phase
 
 from ..protocol.helpers import (
     FREELOADER,
@@ -10,10 +10,14 @@ from ..protocol.helpers import (
     PROPOSER,
     SKEPTIC,
     STAKE,
+    VOTER,
     Play,
+    advance,
     get_losses,
     get_outcome,
+    make_commit,
     make_digest,
+    make_opening,
     play_round,
 )
 
@@ -73,3 +77,21 @@ def test_a_committee_s_majority_is_never_slashed_by_itself(make_task):
     ledger = play_round(make_task(), lie(Act.ATTESTATION, liars=[PROPOSER]))
     ledger.submit(Resolve(OUTSIDER, PROPOSER))
     assert ledger.state.nodes[PROPOSER].stake == STAKE
+
+
+def test_wrong_duplicates_cost_what_a_wrong_digest_costs(make_task):
+    """Who shares the pay is a part of the outcome: the right state with another word on duplicates is a lie too."""
+    ledger = play_round(make_task(), Play(absent={Act.ATTESTATION: NODES}), until=Phase.REATTEST)
+    openings = [
+        make_opening(ledger.state, Play(originals={VOTER: PROPOSER} if node == FREELOADER else {}), Act.APPEAL, node)
+        for node in NODES
+    ]
+    for opening in openings:
+        ledger.submit(make_commit(ledger.state, Act.APPEAL, opening))
+    advance(ledger)
+    for opening in openings:
+        ledger.submit(opening)
+    advance(ledger)
+    ledger.submit(Resolve(OUTSIDER, FREELOADER))
+    assert get_losses(ledger, FREELOADER)[Fault.WRONG_DIGEST] == 400
+    assert Fault.WRONG_DIGEST not in get_losses(ledger, VOTER)

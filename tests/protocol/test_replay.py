@@ -69,7 +69,7 @@ def test_a_missing_event_is_named(log):
 
 def test_an_invented_event_is_named(log):
     at = find(log, Join) + 1
-    invented = replace(log[at], item=Credited(OUTSIDER, 0, 1))
+    invented = replace(log[at - 1], item=Credited(OUTSIDER, 0, 1))
     with pytest.raises(Divergence, match=f"entry {at}: the rules give no further event, the log has Credited"):
         replay([*log[:at], invented, *log[at:]])
 
@@ -81,9 +81,15 @@ def test_a_log_cannot_begin_with_an_event(log):
 
 def test_a_call_that_the_rules_refuse_is_named(log):
     at = find(log, Advance)
-    early = replace(log[at], time=log[0].time)
+    early = replace(log[at], time=log[at - 1].time)
     with pytest.raises(Divergence, match=f"entry {at}: Advance.* is refused: rounds: too early"):
         replay([*log[:at], early, *log[at + 1 :]])
+
+
+def test_a_clock_that_runs_backwards_is_noticed(log):
+    at = find(log, Advance)
+    with pytest.raises(Divergence, match=f"entry {at}: time runs backwards"):
+        replay([*log[:at], replace(log[at], time=log[0].time), *log[at + 1 :]])
 
 
 def test_a_missing_call_is_noticed(log):

@@ -69,6 +69,13 @@ def test_an_unknown_call_is_refused():
     refuses(make_ledger(), Call(OUTSIDER), "rounds: no such call")
 
 
+@pytest.mark.parametrize(
+    "call", [Join(VOTER, -1, STAKE), Join(VOTER, 0, 2**256), Join(VOTER.upper(), 0, STAKE), Join("voter", 0, STAKE)]
+)
+def test_a_call_that_no_chain_could_carry_is_refused(call):
+    refuses(make_ledger(nodes=()), call, "rounds: malformed call")
+
+
 def test_a_later_round_starts_empty():
     ledger = play_round(play_round(make_ledger()), until=Phase.PROPOSE)
     assert ledger.state.round.commitments == ledger.state.round.ballots == ledger.state.round.charged == {}
@@ -228,7 +235,8 @@ def test_no_digest_with_two_thirds_is_put_to_all_stake():
     ledger = play_round(make_ledger(), quarrel(Act.ATTESTATION))
     assert Phase.RECONFIRM in get_phases(ledger)
     assert get_outcome(ledger) == Outcome.MERGED
-    assert ledger.state.finals == {1: NEW}
+    assert set(ledger.state.finals) == {1}
+    assert ledger.state.digest == NEW
 
 
 @pytest.mark.parametrize(

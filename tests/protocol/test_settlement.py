@@ -111,6 +111,16 @@ def test_who_flagged_a_merged_update_unavailable_need_not_attest():
     assert get_losses(ledger, SKEPTIC) == {Fault.NO_SHOW: 10}
 
 
+def test_who_flagged_a_merged_update_inadmissible_need_not_attest():
+    play = Play(mark=against(PROPOSER, INADMISSIBLE, by=[VOTER]), absent={Act.ATTESTATION: [VOTER]})
+    assert get_losses(settle(play), VOTER) == {}
+
+
+def test_what_a_proposer_flags_of_its_own_update_excuses_nothing():
+    play = Play(mark=against(PROPOSER, UNAVAILABLE, by=[PROPOSER]), absent={Act.ATTESTATION: [PROPOSER]})
+    assert get_losses(settle(play), PROPOSER) == {Fault.NO_SHOW: 10}
+
+
 def test_who_flagged_only_an_excluded_update_must_attest():
     mark = against(PROPOSER, UNAVAILABLE, by=(VOTER, SKEPTIC))
     ledger = settle(Play(mark=mark, absent={Act.ATTESTATION: [VOTER]}))

@@ -4,7 +4,18 @@ from openflock.protocol import stakes
 from openflock.protocol.calls import Cancel, Claim, Credited, Fund, Join, Leave, Resolve, Sent, TopUp, Withdraw
 from openflock.protocol.round import create_state
 from openflock.protocol.sortition import get_total
-from openflock.protocol.types import BURN_ADDRESS, MAX_NODES, MAX_POOL, MAX_STAKE, Fault, Node, Phase, Reason, Revert
+from openflock.protocol.types import (
+    BURN_ADDRESS,
+    MAX_NODES,
+    MAX_POOL,
+    MAX_STAKE,
+    Act,
+    Fault,
+    Node,
+    Phase,
+    Reason,
+    Revert,
+)
 
 from .helpers import (
     CREATOR,
@@ -16,6 +27,7 @@ from .helpers import (
     PROPOSER,
     STAKE,
     VOTER,
+    Play,
     get_events,
     make_genesis,
     make_ledger,
@@ -173,6 +185,11 @@ def test_burned_amounts_go_to_nobody():
 
 
 # --- Wrong digests -------------------------------------------------------------------------------------------
+
+
+def test_members_stand_still_while_they_are_counted_for_an_appeal():
+    ledger = play_round(make_ledger(), Play(absent={Act.ATTESTATION: NODES}), until=Phase.REATTEST)
+    refuses(ledger, Resolve(OUTSIDER, FREELOADER), "stake stands still now")
 
 
 def test_resolve_needs_a_node_and_no_pending_draw():
