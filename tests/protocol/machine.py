@@ -315,11 +315,15 @@ class TaskMachine(RuleBasedStateMachine):
     @rule(play=plays, phase=st.sampled_from([Phase.GATHER, *list(Phase)[2:12]]))
     def play_until(self, play, phase):
         """Play on to a phase, or to the end of the round."""
-        number, left = self.state.round.number, True
-        while left and self.state.round.number == number:
-            self.act_all(play)
-            self.move_on()
-            left = self.state.phase not in (phase, Phase.FINISHED)
+        self.play_on(play, phase)
+
+    @rule(accused=st.sampled_from(NODES[:3]))
+    def ruin(self, accused):
+        """A proposer stays silent as a voter and is refused by all: under harsh rules that costs more than it has."""
+        refused = tuple(Mark(0, Flag.INADMISSIBLE) if node == accused else GOOD for node in ACTORS)
+        mark = Said(refused, 0, GOOD, frozenset())
+        play = Play(mark=mark, absent={Act.ATTESTATION: [accused]})
+        self.play_on(play, Phase.GATHER)
 
     @rule(play=plays)
     def all_act(self, play):
@@ -376,6 +380,14 @@ class TaskMachine(RuleBasedStateMachine):
         """Let the next call happen at a time, if it is still to come."""
         if time > self.ledger.get_time():
             self.ledger.pass_time(time - self.ledger.get_time())
+
+    def play_on(self, play: Play, phase: Phase) -> None:
+        """Play this round until a phase, or to its end."""
+        number, left = self.state.round.number, True
+        while left and self.state.round.number == number:
+            self.act_all(play)
+            self.move_on()
+            left = self.state.phase not in (phase, Phase.FINISHED)
 
     def commit_as(self, sender: Address, play: Play) -> None:
         """Commit to what a play says, if there is an act to commit to now."""
