@@ -1,10 +1,18 @@
 """Every kind of ledger, opened on a task of the same rules with funded accounts; one more kind is one more line."""
 
+import shutil
+import socket
+import subprocess
+import time
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from hashlib import sha256
 
+import pytest
 from eth_account import Account
+from web3 import HTTPProvider, Web3
+from web3.types import RPCEndpoint
 
 from openflock.edge.deploy import create_task, deploy_factory, deploy_token
 from openflock.edge.embedded_chain import EmbeddedChain
@@ -31,14 +39,69 @@ def open_spec(rules: Rules) -> tuple[Ledger, Clock]:
 
 
 def open_evm(rules: Rules) -> tuple[Ledger, Clock]:
-    chain, creator = EmbeddedChain([CREATOR, OUTSIDER, *NODES], b"seed"), ACCOUNTS[0]
-    token = deploy_token(chain.web3, creator, dict.fromkeys([CREATOR, OUTSIDER, *NODES], WEALTH), GAS)
-    task = create_task(chain.web3, creator, deploy_factory(chain.web3, creator, GAS), token, rules, GAS)
-    signers = dict(zip([CREATOR, OUTSIDER, *NODES], ACCOUNTS, strict=True))
-    return EvmLedger(chain.web3, task, signers, GAS), chain
+    chain = EmbeddedChain([CREATOR, OUTSIDER, *NODES], b"seed")
+    return deploy(chain.web3, rules, GAS), chain
 
 
-KINDS: dict[str, Callable[[Rules], tuple[Ledger, Clock]]] = {"spec": open_spec, "evm": open_evm}
+def open_anvil(rules: Rules) -> tuple[Ledger, Clock]:
+    chain = AnvilChain([CREATOR, OUTSIDER, *NODES])
+    return deploy(chain.web3, rules, GAS), chain
+
+
+def deploy(web3: Web3, rules: Rules, gas: int) -> EvmLedger:
+    creator, accounts = ACCOUNTS[0], [CREATOR, OUTSIDER, *NODES]
+    token = deploy_token(web3, creator, dict.fromkeys(accounts, WEALTH), gas)
+    task = create_task(web3, creator, deploy_factory(web3, creator, gas), token, rules, gas)
+    return EvmLedger(web3, task, dict(zip(accounts, ACCOUNTS, strict=True)), gas)
+
+
+class AnvilChain:
+    """A development node of its own process, spoken to over JSON-RPC; it ends with this object."""
+
+    def __init__(self, accounts: Sequence[str]) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        command = [ANVIL or "anvil", "--port", str(port), "--silent", "--code-size-limit", "24576"]
+        process = subprocess.Popen(command)
+        weakref.finalize(self, stop, process)
+        self.web3 = Web3(HTTPProvider(f"http://127.0.0.1:{port}"))
+        deadline = time.monotonic() + 20
+        while not self.web3.is_connected():
+            assert time.monotonic() < deadline, "anvil did not answer within 20 s"
+            time.sleep(0.1)
+        for account in accounts:
+            self._request("anvil_setBalance", Web3.to_checksum_address(account), hex(10**24))
+
+    def get_time(self) -> int:
+        return int(self.web3.eth.get_block("latest")["timestamp"]) + 1
+
+    def wait_until(self, moment: int) -> None:
+        self._request("evm_setNextBlockTimestamp", max(self.get_time(), moment))
+        self._request("evm_mine")
+
+    def _request(self, method: str, *params: object) -> None:
+        answer = self.web3.provider.make_request(RPCEndpoint(method), list(params))
+        assert "error" not in answer, answer
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    process.wait(timeout=10)
+
+
+ANVIL = shutil.which("anvil")
+OPENERS: dict[str, Callable[[Rules], tuple[Ledger, Clock]]] = {
+    "spec": open_spec,
+    "evm": open_evm,
+    "anvil": open_anvil,
+}
+KINDS = [
+    "spec",
+    "evm",
+    # Not in the package registries of Python: `npm install -g @foundry-rs/anvil`, then `pytest -m network`.
+    pytest.param("anvil", marks=[pytest.mark.network, pytest.mark.skipif(not ANVIL, reason="no anvil on PATH")]),
+]
 
 
 class Desk:
@@ -46,7 +109,7 @@ class Desk:
 
     def __init__(self, kind: str, **rules: int | bytes) -> None:
         self.rules = make_rules(**rules)
-        self.ledger, self.clock = KINDS[kind](self.rules)
+        self.ledger, self.clock = OPENERS[kind](self.rules)
         self.replica = Replica(self.ledger.get_genesis())
         self.read, self.get_genesis, self.wait_until = self.ledger.read, self.ledger.get_genesis, self.clock.wait_until
 

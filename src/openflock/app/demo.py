@@ -25,7 +25,7 @@ def run_demo(out: Path, console: Console) -> None:
     console.print(f"[bold]{config.title}[/bold]; the contract on an embedded EVM, the nodes in this process; see {out}")
     simulate(config, out, console)
     run_audit(out, None, None, None, console)
-    console.print(f"Next: openflock chat {out} --say 'Reverse: flock'   |   openflock audit {out}   |   {run.adapter}")
+    console.print(f"Next: openflock chat {out} --say 'Reverse: birds'   |   openflock audit {out}   |   {run.adapter}")
 
 
 def is_finished_demo(run: RunDirectory, config: Config) -> bool:
