@@ -3,6 +3,7 @@
 Run it after every change under `contracts/`; a test compares what it wrote with the sources. Nodes need no compiler.
 """
 
+import argparse
 import json
 import sys
 import warnings
@@ -64,11 +65,17 @@ def render(contract: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    """Compile all and say how far each is from the limit of its size."""
+    """Compile all and say how far each is from the limit of its size; with --check, write nothing and compare."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="fail if a compiled file is not that of its source")
+    check = parser.parse_args().check
     COMPILED.mkdir(parents=True, exist_ok=True)
     for name in DEPLOYABLES:
-        contract = compile_contract(name)
-        (COMPILED / f"{name}.json").write_text(render(contract))
+        contract, file = compile_contract(name), COMPILED / f"{name}.json"
+        if not check:
+            file.write_text(render(contract))
+        elif not file.exists() or file.read_text() != render(contract):
+            sys.exit(f"{file} is not compiled from contracts/{name}.vy as it stands; run: make contracts")
         print(f"{name}: {contract['size']} bytes, as a blueprint {contract['blueprint_size']}, of {CODE_LIMIT}")
 
 
