@@ -15,12 +15,15 @@ from openflock.audit import AuditFailure, Report, audit
 from openflock.edge.blobs import DirectoryStore
 from openflock.edge.record import BadRecord, read_record
 from openflock.protocol.calls import Credited, Slashed
-from openflock.protocol.encoding import to_json
+from openflock.protocol.encoding import parse_json, to_json
 from openflock.protocol.ports import BlobCorrupt, Entry
 from openflock.protocol.types import Genesis, Reason
 from openflock.update.adapter import build_tensors
 from openflock.update.codec import decode_state
+from openflock.update.fixed import Layout
 
+# What makes PEFT scale B @ A by anything but alpha / rank, when it is not this.
+PLAIN: dict[str, Any] = {"use_rslora": False, "use_dora": False, "rank_pattern": {}, "alpha_pattern": {}}
 EARNED = (Reason.PROPOSAL, Reason.VOTE, Reason.BOUNTY)
 
 
@@ -158,7 +161,9 @@ def check_adapter(run: RunDirectory, store: DirectoryStore, report: Report) -> N
         found = load_file(file)
     except SafetensorError as error:
         raise AuditFailure(f"{file.name}: not safetensors: {error}") from error
-    wanted = build_tensors(decode_state(store.fetch(report.state.digest, 2**40)))
+    state = decode_state(store.fetch(report.state.digest, 2**40))
+    check_strength(run, state.layout)
+    wanted = build_tensors(state)
     if found.keys() != wanted.keys():
         raise AuditFailure(f"{file.name}: its tensors are not those of the final state")
     for name, values in wanted.items():
@@ -166,6 +171,21 @@ def check_adapter(run: RunDirectory, store: DirectoryStore, report: Report) -> N
             raise AuditFailure(f"{file.name}: {name} is not of the final state's form")
         if found[name].tobytes() != values.tobytes():
             raise AuditFailure(f"{file.name}: {name} is not that of the final state")
+
+
+def check_strength(run: RunDirectory, layout: Layout) -> None:
+    """Compare what decides how strongly PEFT applies the tensors with the layout."""
+    file = run.adapter / "adapter_config.json"
+    try:
+        config = parse_json(file.read_bytes())
+        found = {name: config.get(name, value) for name, value in PLAIN.items()}
+        found |= {"r": config["r"], "lora_alpha": config["lora_alpha"]}
+    except (FileNotFoundError, ValueError, RecursionError, AttributeError, KeyError) as error:
+        raise AuditFailure(f"{file.name}: not PEFT's configuration: {error}") from error
+    wanted = {**PLAIN, "r": layout.rank, "lora_alpha": layout.alpha}
+    differing = [name for name in found if found[name] != wanted[name]]
+    if differing:
+        raise AuditFailure(f"{file.name}: {differing[0]} is not that of the final state")
 
 
 # --- A chain -------------------------------------------------------------------------------------------------

@@ -126,6 +126,10 @@ def build_rules(config: Config, base: bytes, job: bytes, genesis: bytes, domains
     unknown = sorted(set(numbers) - {field.name for field in fields(Rules)})
     if unknown:
         raise SettingsError(f"rules.{unknown[0]}: no such rule")
+    if nodes < numbers["min_nodes"]:
+        raise SettingsError(
+            f"nodes_per_domain: {nodes} nodes in all, fewer than min_nodes = {numbers['min_nodes']}; raise it"
+        )
     return Rules(base=base, job=job, genesis=genesis, **numbers)
 
 

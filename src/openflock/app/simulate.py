@@ -6,6 +6,7 @@ nothing is trained twice, and the log must come out the same as far as it was wr
 
 import json
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -110,7 +111,8 @@ def simulate(config: Config, out: Path, console: Console) -> dict[str, Any]:
             simulation.world.creator,
             simulation.on_entries,
         )
-        state = network.run()
+        with closing(simulation.recorder):
+            state = network.run()
         summary = summarize(simulation, state)
     export(simulation, state)
     run.write(describe_run(simulation, state, summary))  # last: what says that it is finished must be whole
