@@ -1,0 +1,92 @@
+"""A task with the built-in base, small enough that a round trains, votes and merges in a second."""
+
+from dataclasses import dataclass, field
+from functools import cache
+from hashlib import sha256
+from importlib.resources import files
+from pathlib import Path
+
+import torch
+
+from openflock.edge.blobs import DirectoryStore
+from openflock.edge.journal import Journal
+from openflock.edge.spec_ledger import SpecLedger
+from openflock.learn.data import Row, parse_row
+from openflock.learn.evaluate import EvaluationSettings
+from openflock.learn.model import Model, load_model
+from openflock.learn.skills import generate_rows
+from openflock.learn.train import TrainSettings
+from openflock.node.node import Identity, Node
+from openflock.node.proposer import Proposer, Tamper
+from openflock.node.reader import Reader
+from openflock.node.voter import Voter
+from openflock.protocol.calls import Fund
+from openflock.protocol.job import Job, encode_job
+from openflock.protocol.rules import Rules
+from openflock.protocol.types import Genesis
+from openflock.update.codec import encode_state
+from openflock.update.fixed import initial_state
+
+from ..protocol.helpers import CREATOR, POOL, STAKE, make_address, make_rules
+
+torch.set_num_threads(1)
+
+SEED = b"tests/node"
+DOMAINS = ("reverse", "shift")
+SHORT = TrainSettings(steps=2, batch_size=4, learning_rate=5e-3, max_length=64)
+JUDGING = EvaluationSettings(max_length=64)
+RULES: dict[str, int] = {
+    "domains": 2,
+    "tolerance": 1000,
+    "min_benefit": 1,
+    "full_benefit": 200,
+    "norm_ceiling": 1 << 20,
+}
+
+
+@cache
+def get_model() -> Model:
+    return load_model(Path(str(files("openflock"))) / "assets" / "base", rank=2, alpha=8)
+
+
+@cache
+def get_rows(domain: int, part: int = 0, count: int = 8) -> tuple[Row, ...]:
+    records = generate_rows(DOMAINS[domain], count * (part + 1), 1)[count * part :]
+    return tuple(parse_row(record, DOMAINS[domain]) for record in records)
+
+
+@dataclass
+class Camp:
+    """One task's shared places; nodes are pitched in it."""
+
+    path: Path
+    rules: Rules
+    genesis: Genesis
+    reader: Reader
+    nodes: list[Node] = field(default_factory=list)
+
+    def pitch(self, role: str, domain: int, tamper: Tamper | None = None, shuffle: int = 0) -> Node:
+        """Make a node, or make it anew as after a crash: all it keeps is in files."""
+        part = len(self.nodes)
+        proposer = Proposer(get_rows(domain, part), SHORT, self.path / "checkpoints", tamper)
+        voter = Voter(get_rows(domain, part + 10), JUDGING, shuffle)
+        identity = Identity(make_address(role), sha256(role.encode()).digest(), domain, STAKE)
+        outbox = DirectoryStore(self.path / "outbox" / role)
+        node = Node(identity, get_model(), self.reader, Journal(self.path / "journal.db"), outbox, proposer, voter)
+        self.nodes.append(node)
+        return node
+
+    def open_ledger(self) -> SpecLedger:
+        ledger = SpecLedger(self.genesis, b"seed")
+        ledger.submit(Fund(CREATOR, POOL))
+        return ledger
+
+
+def make_camp(path: Path, **overrides: int | bytes) -> Camp:
+    reader = Reader(DirectoryStore(path / "blobs"))
+    layout = get_model().layout
+    job = Job("test", "built-in", ("all-linear",), layout.rank, layout.alpha, SEED, DOMAINS, 64)
+    first = reader.put_state(encode_state(initial_state(layout, SEED)))
+    rules = make_rules(**{**RULES, "job": reader.store.put(encode_job(job)), "genesis": first, **overrides})
+    genesis = Genesis(31337, make_address("task"), make_address("token"), CREATOR, 1_000_000, rules)
+    return Camp(path, rules, genesis, reader)

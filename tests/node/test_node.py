@@ -1,0 +1,166 @@
+from dataclasses import replace
+
+import pytest
+
+from openflock.node.node import Identity
+from openflock.protocol.calls import Advance, Commit, Confirm, Join, Publish, Reveal
+from openflock.protocol.commitment import compute_commitment, compute_content
+from openflock.protocol.ports import BlobMissing
+from openflock.protocol.round import is_complete
+from openflock.protocol.types import Act, Phase, commit_phase, open_phase
+
+from ..protocol.helpers import OUTSIDER, make_genesis, mine_past_seed
+from .helpers import make_camp
+
+ROLES = ("proposer", "rival", "voter")
+OPENING = {Act.UPDATE: Publish, Act.BALLOT: Reveal, Act.ATTESTATION: Confirm}
+
+
+@pytest.fixture
+def camp(tmp_path):
+    camp = make_camp(tmp_path)
+    for position, role in enumerate(ROLES):
+        camp.pitch(role, position % 2)
+    return camp
+
+
+def let_act(ledger, nodes):
+    """Let the nodes make the calls they want to make; return them."""
+    calls = []
+    for node in nodes:
+        while (call := node.decide(ledger.state)) is not None:
+            ledger.submit(call)
+            calls.append(call)
+    return calls
+
+
+def move_on(ledger):
+    if ledger.state.phase == Phase.DRAW:
+        return mine_past_seed(ledger)
+    if not is_complete(ledger.state):
+        ledger.wait_until(ledger.state.deadline + 1)
+    return ledger.submit(Advance(OUTSIDER))
+
+
+def play_until(ledger, nodes, phase):
+    while ledger.state.phase != phase:
+        let_act(ledger, nodes)
+        move_on(ledger)
+    return ledger
+
+
+def restart(camp, tmp_path):
+    """All nodes anew, as after a crash: memory is lost, files are not."""
+    fresh = make_camp(tmp_path)
+    for position, role in enumerate(ROLES):
+        fresh.pitch(role, position % 2)
+    return fresh.nodes
+
+
+# --- What it decides -----------------------------------------------------------------------------------------
+
+
+def test_a_node_joins_once_and_then_waits_for_its_turn(camp):
+    ledger, node = camp.open_ledger(), camp.nodes[0]
+    assert node.decide(ledger.state) == Join(node.identity.address, 0, node.identity.stake)
+    ledger.submit(node.decide(ledger.state))
+    assert node.decide(ledger.state) is None
+
+
+def test_each_act_is_committed_once_and_opened_with_what_was_committed(camp):
+    ledger = camp.open_ledger()
+    for act, kind in OPENING.items():
+        play_until(ledger, camp.nodes, commit_phase(act))
+        number, committed = ledger.state.round.number, let_act(ledger, camp.nodes)
+        assert [type(call) for call in committed] == [Commit] * 3
+        assert let_act(ledger, camp.nodes) == []
+        play_until(ledger, camp.nodes, open_phase(act))
+        opened = let_act(ledger, camp.nodes)
+        assert [type(call) for call in opened] == [kind] * 3
+        for commit, opening in zip(committed, opened, strict=True):
+            task = ledger.get_genesis()
+            bound = (task.chain, task.task, number, act, opening.sender, compute_content(opening), opening.salt)
+            assert compute_commitment(*bound) == commit.commitment
+
+
+def test_who_has_no_seat_makes_no_call(camp):
+    ledger = play_until(camp.open_ledger(), camp.nodes, Phase.PROPOSE)
+    outsider = camp.pitch("outsider", 0)
+    assert outsider.decide(ledger.state) is None
+
+
+def test_the_wrong_phase_makes_no_call(camp):
+    ledger = play_until(camp.open_ledger(), camp.nodes, Phase.PROBE)
+    assert [node.decide(ledger.state) for node in camp.nodes] == [None] * 3
+
+
+def test_who_cannot_merge_does_not_attest(camp):
+    ledger = play_until(camp.open_ledger(), camp.nodes, Phase.ATTEST)
+    lost = ledger.state.round.proposals[0].digest
+    (camp.reader.store.directory / lost.hex()).unlink()
+    assert [node.decide(ledger.state) for node in camp.nodes] == [None] * 3
+
+
+# --- Salts ---------------------------------------------------------------------------------------------------
+
+ME = Identity("0x" + "1" * 40, b"secret", 0, 1)
+TASK = make_genesis()
+
+
+def test_a_salt_repeats_and_is_bound_to_all_that_a_commitment_is():
+    first = ME.compute_salt(TASK, 1, Act.UPDATE)
+    assert first == ME.compute_salt(TASK, 1, Act.UPDATE)
+    others = [
+        ME.compute_salt(replace(TASK, chain=TASK.chain + 1), 1, Act.UPDATE),
+        ME.compute_salt(replace(TASK, task="0x" + "9" * 40), 1, Act.UPDATE),
+        ME.compute_salt(TASK, 2, Act.UPDATE),
+        *(ME.compute_salt(TASK, 1, act) for act in Act if act != Act.UPDATE),
+        replace(ME, secret=b"other").compute_salt(TASK, 1, Act.UPDATE),
+    ]
+    assert len({first, *others}) == 1 + len(others)
+    assert {len(salt) for salt in (first, *others)} == {32}
+
+
+def test_batches_differ_by_round_and_node_and_are_no_salt():
+    seeds = [ME.compute_batch_seed(TASK, 1), ME.compute_batch_seed(TASK, 2)]
+    seeds.append(replace(ME, secret=b"other").compute_batch_seed(TASK, 1))
+    assert len(set(seeds)) == 3
+    assert seeds[0] == ME.compute_batch_seed(TASK, 1)
+    assert seeds[0].to_bytes(6, "big") != ME.compute_salt(TASK, 1, Act.UPDATE)[:6]
+
+
+# --- Crashes and secrets -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("act", OPENING)
+def test_after_a_crash_a_node_opens_what_it_committed_to(camp, tmp_path, act):
+    ledger = play_until(camp.open_ledger(), camp.nodes, open_phase(act))
+    wanted = [node._recall(ledger.state, act) for node in camp.nodes]
+    opened = let_act(ledger, restart(camp, tmp_path))
+    assert opened == wanted
+    assert [type(call) for call in opened] == [OPENING[act]] * 3
+
+
+def test_a_crash_before_the_commitment_was_sent_changes_nothing_of_it(camp, tmp_path):
+    ledger = play_until(camp.open_ledger(), camp.nodes, Phase.PROPOSE)
+    unsent = [node.decide(ledger.state) for node in camp.nodes]
+    assert [node.decide(ledger.state) for node in restart(camp, tmp_path)] == unsent
+
+
+def test_a_crash_before_the_journal_was_written_trains_the_same_again(camp, tmp_path):
+    ledger = play_until(camp.open_ledger(), camp.nodes, Phase.PROPOSE)
+    unsent = [node.decide(ledger.state) for node in camp.nodes]
+    for file in tmp_path.glob("journal.db*"):
+        file.unlink()
+    assert [node.decide(ledger.state) for node in restart(camp, tmp_path)] == unsent
+
+
+@pytest.mark.parametrize("act", [Act.UPDATE, Act.ATTESTATION])
+def test_bytes_are_not_in_the_shared_store_before_they_are_opened(camp, act):
+    ledger = play_until(camp.open_ledger(), camp.nodes, open_phase(act))
+    hidden = [node._recall(ledger.state, act).digest for node in camp.nodes]
+    for digest in hidden:
+        with pytest.raises(BlobMissing):
+            camp.reader.store.fetch(digest, 2**40)
+    let_act(ledger, camp.nodes)
+    assert all(camp.reader.store.fetch(digest, 2**40) for digest in hidden)

@@ -1,0 +1,150 @@
+import pickle
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from safetensors.numpy import save
+
+from openflock.node.proposer import Proposer, quantize_delta
+from openflock.node.voter import Voter
+from openflock.protocol.ballot import Mark
+from openflock.protocol.types import NO_FLAGS, Flag, Judgement, Proposal, Round, Seat, Verdict
+from openflock.update.codec import digest, encode_state, encode_update, max_update_size
+from openflock.update.fixed import initial_state
+
+from .helpers import JUDGING, SEED, SHORT, get_model, get_rows, make_camp
+
+ME, HELPFUL, OTHER = "0x" + "1" * 40, "0x" + "2" * 40, "0x" + "3" * 40
+
+
+@pytest.fixture(scope="module")
+def camp(tmp_path_factory):
+    return make_camp(tmp_path_factory.mktemp("camp"))
+
+
+@pytest.fixture(scope="module")
+def state():
+    return initial_state(get_model().layout, SEED)
+
+
+@pytest.fixture(scope="module")
+def helpful(state):  # a skill that the base lacks, and enough rows and steps to learn some of it
+    proposer = Proposer(get_rows(1, 0, 64), replace(SHORT, steps=12, batch_size=8))
+    return proposer.make_update(get_model(), state, 1 << 20, 1)
+
+
+@pytest.fixture
+def voter():
+    return Voter(get_rows(1, 3, 32), JUDGING)
+
+
+def mark(camp, voter, blob, size=None, stored=True):
+    """What the voter says of one proposal beside its own."""
+    found = camp.reader.store.put(blob) if stored else digest(blob)
+    current = Round(1, proposers=(Seat(ME, 1), Seat(HELPFUL, 1)))
+    current.proposals.update({0: Proposal(bytes(32), 1), 1: Proposal(found, size or len(blob))})
+    marks = voter.mark_proposals(get_model(), camp.reader, camp.rules, current, camp.rules.genesis, ME)
+    assert marks[0] == Mark(flags=Flag.ABSTAIN)
+    return marks[1]
+
+
+def test_a_helpful_update_scores_above_zero(camp, voter, helpful):
+    found = mark(camp, voter, helpful)
+    assert found.flags == NO_FLAGS
+    assert found.score > 0
+
+
+def test_an_update_that_changes_nothing_scores_zero(camp, voter, state):
+    still = {name: np.zeros(shape, np.int64) for name, shape in state.layout.compute_shapes("B").items()}
+    assert mark(camp, voter, encode_update(state.layout, quantize_delta(state, still))) == Mark(0)
+
+
+def test_a_harmful_update_scores_below_zero(camp, voter, state):
+    noise = np.random.default_rng(1)
+    shapes = state.layout.compute_shapes("B")
+    delta = {name: noise.integers(-(1 << 19), 1 << 19, shape) for name, shape in shapes.items()}
+    assert mark(camp, voter, encode_update(state.layout, quantize_delta(state, delta))).score < 0
+
+
+def test_a_slot_without_a_proposal_and_ones_own_are_abstained_from(camp, voter):
+    current = Round(1, proposers=(Seat(OTHER, 1), Seat(ME, 1)))
+    current.proposals[1] = Proposal(bytes(32), 1)
+    marks = voter.mark_proposals(get_model(), camp.reader, camp.rules, current, camp.rules.genesis, ME)
+    assert marks == [Mark(flags=Flag.ABSTAIN)] * 2
+
+
+def test_missing_bytes_are_unavailable(camp, voter):
+    assert mark(camp, voter, b"never stored", stored=False) == Mark(flags=Flag.UNAVAILABLE)
+
+
+def test_more_bytes_than_announced_are_unavailable(camp, voter, helpful):
+    assert mark(camp, voter, helpful, size=len(helpful) - 1) == Mark(flags=Flag.UNAVAILABLE)
+
+
+def test_spoiled_bytes_are_unavailable(camp, voter):
+    spoiled = camp.reader.store.put(b"good bytes")
+    (camp.reader.store.directory / spoiled.hex()).write_bytes(b"gone bytes")
+    current = Round(1, proposers=(Seat(HELPFUL, 1),), proposals={0: Proposal(spoiled, 10)})
+    marks = voter.mark_proposals(get_model(), camp.reader, camp.rules, current, camp.rules.genesis, ME)
+    assert marks == [Mark(flags=Flag.UNAVAILABLE)]
+
+
+def write_floats(state, value):
+    """A well-formed safetensors file of the right names, in floats: what other systems send each other."""
+    shapes = state.layout.compute_shapes("B")
+    return save({f"{name}.q": np.full(shape, value, np.float32) for name, shape in shapes.items()})
+
+
+MALFORMED = {
+    "nothing": lambda good, state: b"\0",
+    "truncated by a byte": lambda good, state: good[:-1],
+    "truncated in the header": lambda good, state: good[:40],
+    "a byte too long": lambda good, state: good + b"\0",
+    "wrong keys": lambda good, state: good.replace(b"q_proj", b"q_prok"),
+    "another factor": lambda good, state: good.replace(b'"factor":"B"', b'"factor":"A"'),
+    "another parent": lambda good, state: good.replace(digest(encode_state(state)).hex().encode(), b"0" * 64),
+    "floats": lambda good, state: write_floats(state, 0.5),
+    "floats that are not numbers": lambda good, state: write_floats(state, np.nan),
+    "larger than any update": lambda good, state: b"\0" * (max_update_size(state.layout) + 1),
+    "a header that claims a terabyte": lambda good, state: (2**40).to_bytes(8, "little") + good[8:],
+    "a pickle under the name of a blob": lambda good, state: pickle.dumps({"weights": [1.0] * 50}),
+    "a zip archive": lambda good, state: b"PK\3\4" + bytes(60),
+    "deep nesting": lambda good, state: (9000).to_bytes(8, "little") + b'{"a":' + b"[" * 8995,
+    "a number that never occurs": lambda good, state: good[:-1] + b"\x80",
+    "over the norm ceiling": lambda good, state: make_large(state),
+}
+
+
+def make_large(state):
+    shapes = state.layout.compute_shapes("B")
+    delta = {name: np.full(shape, 100 << 24, np.int64) for name, shape in shapes.items()}
+    return encode_update(state.layout, quantize_delta(state, delta))
+
+
+@pytest.mark.parametrize("name", MALFORMED)
+def test_malformed_bytes_are_flagged_as_inadmissible_and_crash_nobody(camp, voter, state, helpful, name):
+    blob = MALFORMED[name](helpful, state)
+    assert blob != helpful
+    assert mark(camp, voter, blob) == Mark(flags=Flag.INADMISSIBLE)
+
+
+def judge(camp, *blobs):
+    """A round in which all the given updates were accepted."""
+    current = Round(1, proposers=tuple(Seat(f"0x{slot:040x}", 1) for slot in range(len(blobs))))
+    for slot, blob in enumerate(blobs):
+        current.proposals[slot] = Proposal(camp.reader.store.put(blob), len(blob))
+    current.judgements = (Judgement(Verdict.PAID, 5),) * len(blobs)
+    return current
+
+
+def test_a_merge_that_helps_is_not_vetoed_and_one_that_harms_is(camp, voter, state, helpful):
+    merge, veto = voter.merge(get_model(), camp.reader, camp.rules, judge(camp, helpful), camp.rules.genesis)
+    assert not veto
+    assert merge.duplicates == 0
+    noise = np.random.default_rng(1)
+    shapes = state.layout.compute_shapes("B")
+    delta = {name: noise.integers(-(1 << 19), 1 << 19, shape) for name, shape in shapes.items()}
+    harmful = encode_update(state.layout, quantize_delta(state, delta))
+    strict = replace(camp.rules, tolerance=0)
+    _, veto = voter.merge(get_model(), camp.reader, strict, judge(camp, harmful), camp.rules.genesis)
+    assert veto
