@@ -101,7 +101,7 @@ def refuse(call, *arguments):
         (["rules.vote=0"], "rules: vote", "must last 1 second"),
         (["rules.typo=1"], "rules.typo", "no such rule"),
         (['targets=["nope"]'], "no adapter for ('nope',)", "name linear layers"),
-        (["stake=1"], "stakes: less than the minimum", ""),
+        (["stake=1"], "stake: 1 tokens, less than min_stake = 50", ""),
         (['attackers=[{domain="sort"}]'], "attackers: no domain 'sort'", "choose one of reverse, shift"),
         (["train.learning_rate=1e30"], "train: the loss is", "lower the learning rate"),
         (["learning_rate=3"], "learning_rate", ""),

@@ -49,10 +49,11 @@ def run_audit(
         console.print(f"[bold red]audit: {failure}[/bold red]", soft_wrap=True)
         return {"clean": False, "difference": str(failure)}
     result = describe(report)
+    clean, ended = ("clean", "is finished") if result["finished"] else ("clean so far", "has not ended")
     console.print(
-        f"[bold green]audit: clean[/bold green]: {result['entries']} entries of the ledger replayed,"
+        f"[bold green]audit: {clean}[/bold green]: {result['entries']} entries of the ledger replayed,"
         f" {result['rounds']} rounds, {result['updates']} updates checked, {result['merges']} merges computed again,"
-        f" {'finished' if result['finished'] else 'not finished'}; digest {result['digest']}",
+        f" the task {ended}; digest {result['digest']}",
         soft_wrap=True,
     )
     return result

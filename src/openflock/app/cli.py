@@ -2,6 +2,7 @@
 
 import json
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -11,14 +12,29 @@ from rich.console import Console
 DEMO_OUT = Path("runs/demo")
 
 app = typer.Typer(
-    help="Fine-tune one language model together with parties whom you need not trust.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
 Out = Annotated[Path, typer.Option("--out", help="Run directory; an unfinished run in it is resumed.")]
 Changes = Annotated[list[str] | None, typer.Option("--set", help="key=value over the configuration; repeatable.")]
 Run = Annotated[Path, typer.Argument(metavar="DIR", help="A run directory.")]
+
+
+def show_version(wanted: bool) -> None:
+    """Print the version and leave."""
+    if wanted:
+        typer.echo(f"openflock {version('openflock')}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def start(
+    context: typer.Context,
+    _version: Annotated[bool, typer.Option("--version", callback=show_version, is_eager=True)] = False,
+) -> None:
+    """Fine-tune one language model together with parties whom you need not trust."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
 
 
 @app.command()
@@ -99,8 +115,8 @@ def main() -> None:
     from openflock.app.failures import explain
 
     try:
-        app()
-    except KeyboardInterrupt:
+        sys.exit(app(standalone_mode=False))
+    except (KeyboardInterrupt, typer.Abort):
         typer.echo("interrupted; run the same command again to go on", err=True)
         sys.exit(130)
     except Exception as error:

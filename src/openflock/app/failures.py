@@ -22,6 +22,8 @@ def explain(error: Exception) -> str | None:
     if isinstance(error, OSError):
         where = f" {error.filename}" if error.filename else ""
         return f"{(error.strerror or str(error)).lower()}:{where}; nothing was lost, mend it and run the same again"
+    if hasattr(error, "format_message"):  # a usage error of the command line's own
+        return f"{error.format_message().rstrip('.').lower()}; see openflock --help"
     for module, names in MENDABLE.items():
         kinds = tuple(getattr(sys.modules[module], name) for name in names) if module in sys.modules else ()
         if isinstance(error, kinds):

@@ -130,6 +130,8 @@ def build_rules(config: Config, base: bytes, job: bytes, genesis: bytes, domains
         raise SettingsError(
             f"nodes_per_domain: {nodes} nodes in all, fewer than min_nodes = {numbers['min_nodes']}; raise it"
         )
+    if config.stake * TOKEN < numbers["min_stake"]:
+        raise SettingsError(f"stake: {config.stake} tokens, less than min_stake = {numbers['min_stake'] / TOKEN:g}")
     return Rules(base=base, job=job, genesis=genesis, **numbers)
 
 

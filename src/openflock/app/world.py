@@ -210,7 +210,7 @@ def build_node(
     voter = Voter(holdings.held_out, evaluation, config.shuffle, watch)
     secret = sha256(b"salts" + account.key).digest()
     identity = Identity(account.address.lower(), secret, holdings.domain, config.stake * TOKEN)
-    return Node(identity, model, reader, journal, DirectoryStore(run.outbox), proposer, voter)
+    return Node(identity, model, reader, journal, DirectoryStore(run.outbox, private=True), proposer, voter)
 
 
 def list_roles(world: World) -> Mapping[Address, str]:

@@ -8,13 +8,15 @@ from pathlib import Path
 from openflock.protocol.ports import BlobCorrupt, BlobMissing
 from openflock.protocol.types import Digest
 
+SHARED, PRIVATE = 0o644, 0o600  # modes of files
+
 
 class DirectoryStore:
     """A BlobStore in a directory that nodes on one machine, or on a shared mount, can all reach."""
 
-    def __init__(self, directory: Path) -> None:
-        """Open the store, creating its directory."""
-        self.directory = directory
+    def __init__(self, directory: Path, *, private: bool = False) -> None:
+        """Open the store, creating its directory; what is `private` only this user may read."""
+        self.directory, self._mode = directory, PRIVATE if private else SHARED
         directory.mkdir(parents=True, exist_ok=True)
 
     def put(self, data: bytes) -> Digest:
@@ -22,7 +24,7 @@ class DirectoryStore:
         digest = sha256(data).digest()
         path = self._locate(digest)
         if not path.exists() or path.read_bytes() != data:
-            write_atomically(path, data)
+            write_atomically(path, data, self._mode)
         return digest
 
     def fetch(self, digest: Digest, max_size: int) -> bytes:
@@ -52,11 +54,12 @@ class DirectoryStore:
         return self.directory / digest.hex()
 
 
-def write_atomically(path: Path, data: bytes) -> None:
+def write_atomically(path: Path, data: bytes, mode: int = SHARED) -> None:
     """Replace a file's content, or leave it as it was; an OSError (a full disk) leaves no trace."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
     try:
         with os.fdopen(handle, "wb") as file:
+            os.fchmod(handle, mode)
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

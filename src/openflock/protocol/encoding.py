@@ -12,7 +12,10 @@ def parse_json(text: bytes | str) -> Any:
     raw = text.encode() if isinstance(text, str) else text
     if raw.count(b"[") + raw.count(b"{") > MAX_BRACKETS:
         raise ValueError(f"more than {MAX_BRACKETS:,} brackets")
-    return json.loads(raw)
+    try:
+        return json.loads(raw)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
 
 
 def to_json(value: object) -> Any:
