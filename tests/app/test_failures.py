@@ -17,11 +17,14 @@ def test_every_mendable_failure_exists_and_reads_in_one_line(module):
 
 def test_a_full_disk_reads_in_one_line_with_its_file():
     full = OSError(errno.ENOSPC, "No space left on device", "runs/x/blobs")
-    assert explain(full) == "no space left on device: runs/x/blobs; nothing was lost, mend it and run the same again"
+    assert (
+        explain(full)
+        == "no space left on device: runs/x/blobs; nothing was lost, free some space and run the same again"
+    )
 
 
 def test_an_os_error_without_a_file_still_reads():
-    assert explain(OSError("odd")).startswith("odd:")
+    assert explain(OSError("odd")) == "odd"
 
 
 @pytest.mark.parametrize("fault", [ValueError("x"), KeyError("x"), AssertionError(), RuntimeError("x")])

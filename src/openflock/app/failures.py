@@ -1,6 +1,9 @@
 """Which failures are a user's to mend, and how each reads in one line."""
 
+import errno
 import sys
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 # By name, so that a command that fails early need not import what it never used.
 MENDABLE = {
@@ -20,8 +23,9 @@ MENDABLE = {
 def explain(error: Exception) -> str | None:
     """Write a mendable failure on one line; None for a fault of the program, whose traceback is wanted."""
     if isinstance(error, OSError):
-        where = f" {error.filename}" if error.filename else ""
-        return f"{(error.strerror or str(error)).lower()}:{where}; nothing was lost, mend it and run the same again"
+        where = f": {error.filename}" if error.filename else ""
+        mend = "; nothing was lost, free some space and run the same again" if error.errno in FULL else ""
+        return f"{(error.strerror or str(error)).lower()}{where}{mend}"
     if hasattr(error, "format_message"):  # a usage error of the command line's own
         return f"{error.format_message().rstrip('.').lower()}; see openflock --help"
     for module, names in MENDABLE.items():
