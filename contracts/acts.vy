@@ -98,7 +98,7 @@ def confirm(digest: bytes32, duplicates: uint256, veto: bool, salt: bytes32):
     )
     stakes._resolve_attested(msg.sender)
     outcome: record.Outcome = record.Outcome(digest=digest, duplicates=duplicates)
-    stakes._remember_attested(msg.sender, phases.number, record._hash_outcome(outcome))
+    stakes._remember_attested(msg.sender, record._hash_outcome(outcome))
     if act == types.APPEAL:
         # What a node has at stake now; slashed below the minimum, it has no say.
         weight: uint256 = 0

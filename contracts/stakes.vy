@@ -243,16 +243,25 @@ def _resolve_attested(account: address):
     if final == empty(bytes32):
         return
     attested: bytes32 = self.nodes[account].attested_outcome
-    self._remember_attested(account, 0, empty(bytes32))
+    self.nodes[account].attested_round = 0
+    self.nodes[account].attested_outcome = empty(bytes32)
     if final != attested:
         amount: uint256 = rules.RULES.bond * rules.RULES.digest_slash // rules.SHARE
         self._burn(self._slash(account, types.FAULT_WRONG_DIGEST, amount))
 
 
 @internal
-def _remember_attested(account: address, number: uint256, outcome: bytes32):
-    self.nodes[account].attested_round = number
-    self.nodes[account].attested_outcome = outcome
+def _remember_attested(account: address, outcome: bytes32):
+    """
+    @dev Who said two things in a round is right in neither, so forcing an
+         appeal costs.
+    """
+    held: bytes32 = outcome
+    if self.nodes[account].attested_round == phases.number:
+        if self.nodes[account].attested_outcome != outcome:
+            held = empty(bytes32)
+    self.nodes[account].attested_round = phases.number
+    self.nodes[account].attested_outcome = held
 
 
 @internal

@@ -212,7 +212,7 @@ def test_who_attested_a_digest_proved_wrong_loses_stake_whoever_says_so():
     pair = make_pair()
     play_round(pair, PLAYS["the appeal convicts"][0])
     events = [pair.submit(Resolve(OUTSIDER, node)) for node in NODES]
-    assert [bool(followed) for followed in events] == [node == VOTER for node in NODES]
+    assert [bool(followed) for followed in events] == [node != RIVAL for node in NODES]
 
 
 def test_a_creator_cancels_a_running_round_which_ends_by_its_rules():

@@ -69,6 +69,14 @@ def open_commitment(state: State, moment: Moment, act: Act, node: Address, conte
     state.salts = bytes(a ^ b for a, b in zip(state.salts, stirred, strict=True))
 
 
+def remember(before: Attested | None, number: int, attestation: Attestation) -> Attested:
+    """Remember what a node attested; who said two things in a round is right in neither, so forcing an appeal costs."""
+    outcome = hash_outcome(attestation)
+    if before is not None and before.round == number and before.outcome != outcome:
+        outcome = bytes(32)
+    return Attested(number, outcome)
+
+
 def weigh_attestation(state: State, act: Act, attestation: Attestation, weight: int, total: int) -> None:
     """Count an attestation; what two thirds of the weight attest is agreed."""
     key = (act, attestation.digest, attestation.duplicates)
@@ -152,7 +160,7 @@ def process_confirm(state: State, events: Events, call: Confirm, moment: Moment)
     open_commitment(state, moment, act, call.sender, content, call.salt)
     resolve_attested(state, events, call.sender)
     node = state.nodes[call.sender]
-    state.nodes[call.sender] = replace(node, attested=Attested(state.round.number, hash_outcome(attestation)))
+    state.nodes[call.sender] = replace(node, attested=remember(node.attested, state.round.number, attestation))
     if act == Act.APPEAL:
         weight = node.stake if call.sender in state.members else 0
         weigh_attestation(state, act, attestation, weight, state.round.total_stake)
