@@ -47,7 +47,7 @@ def test_what_an_appeal_decides_is_final_and_slashes_who_forced_it_even_if_it_ca
     for node in NODES:
         ledger.submit(Resolve(OUTSIDER, node))
     losses = {node: get_losses(ledger, node) for node in NODES if get_losses(ledger, node)}
-    assert losses == {key: {Fault.WRONG_DIGEST: 400} for key in LIARS}
+    assert losses == {liar: {Fault.WRONG_DIGEST: 400} for liar in LIARS}
 
 
 def test_leaving_first_does_not_save_the_stake(make_task):
