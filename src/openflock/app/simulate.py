@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from openflock.app.baselines import measure_baselines
 from openflock.app.rundir import RunDirectory
-from openflock.app.settings import BUILT_IN, Config
+from openflock.app.settings import Config
 from openflock.app.stopwatch import Stopwatch
 from openflock.app.story import RoundStory
 from openflock.app.tables import build_loss_table, build_node_table, build_round_table
@@ -192,10 +192,9 @@ def describe_run(simulation: Simulation, state: State, summary: dict[str, Any]) 
 
 def export(simulation: Simulation, state: State) -> None:
     """Write the final state as a PEFT adapter."""
-    base = BUILT_IN if simulation.config.base == BUILT_IN else simulation.config.base
-    located = str(simulation.world.base.resolve()) if base != BUILT_IN else str(simulation.world.base)
-    final = simulation.world.reader.fetch_state(state.digest)
-    export_adapter(final, simulation.run.adapter, located, state.digest, state.genesis.rules.base)
+    world = simulation.world
+    final = world.reader.fetch_state(state.digest)
+    export_adapter(final, simulation.run.adapter, str(world.base.resolve()), state.digest, state.genesis.rules.base)
 
 
 def show_summary(summary: dict[str, Any], console: Console) -> None:

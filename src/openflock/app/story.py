@@ -1,13 +1,12 @@
 """What happened in a round, gathered from the ledger's log as it goes by."""
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from openflock.protocol.ballot import get_mark
 from openflock.protocol.calls import Credited, Drawn, Event, Judged, Reveal, Settled, Slashed
 from openflock.protocol.replay import Step
-from openflock.protocol.types import NO_FLAGS, Address, Amount, Flag, Judgement, Outcome, Reason, State
+from openflock.protocol.types import NO_FLAGS, Address, Amount, Judgement, Outcome, Reason, State
 from openflock.protocol.verdict import Voice, compute_lower_median
 
 
@@ -57,21 +56,3 @@ class RoundStory:
                 domain = state.nodes[voter].domain
                 voices.setdefault(domain, []).append(Voice(domain, self.weights[voter], mark))
         return {domain: compute_lower_median(group) for domain, group in sorted(voices.items())}
-
-    def count_flags(self, slot: int) -> Counter[Flag]:
-        """Count the voters that raised each flag against a slot."""
-        flags: Counter[Flag] = Counter()
-        for voter, ballot in self.ballots.items():
-            if voter != self.proposers[slot]:
-                flags.update(get_mark(ballot, slot).flags)
-        return flags
-
-
-def read_stories(steps: Iterator[Step]) -> Iterator[tuple[RoundStory, Step]]:
-    """Cut a log into rounds; give each with its last step."""
-    story = RoundStory(1)
-    for step in steps:
-        story.tell(step)
-        if story.outcome is not None:
-            yield story, step
-            story = RoundStory(story.number + 1)

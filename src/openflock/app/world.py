@@ -179,9 +179,15 @@ def build_world(config: Config, run: RunDirectory, watch: Watch, on_step: OnStep
 def agree_rules(config: Config, domains: Sequence[str], nodes: int, model: Model, reader: Reader) -> Rules:
     """Store the job and the initial state, and bind them in the rules."""
     seed = sha256(f"adapter {config.seed}".encode()).digest()
-    shown = BUILT_IN if config.base == BUILT_IN else config.base
     job = Job(
-        config.title, shown, tuple(config.targets), config.rank, config.alpha, seed, tuple(domains), config.max_length
+        config.title,
+        config.base,
+        tuple(config.targets),
+        config.rank,
+        config.alpha,
+        seed,
+        tuple(domains),
+        config.max_length,
     )
     genesis = reader.put_state(encode_state(initial_state(model.layout, seed)))
     base = compute_base_digest(model.path)

@@ -2,7 +2,7 @@
 
 from openflock.protocol.ports import BlobStore
 from openflock.protocol.types import Digest, Proposal
-from openflock.update.codec import decode_state, digest, encode_state
+from openflock.update.codec import decode_state
 from openflock.update.fixed import GlobalState
 
 MAX_STATE_SIZE = 2**40  # a state is named by the ledger's agreement, not by a peer
@@ -37,8 +37,3 @@ class Reader:
         while len(self._states) >= KEPT:
             self._states.pop(next(iter(self._states)))
         self._states[wanted] = state
-
-
-def compute_state_digest(state: GlobalState) -> Digest:
-    """Compute the digest by which the ledger names a state."""
-    return digest(encode_state(state))

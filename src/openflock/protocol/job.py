@@ -2,10 +2,8 @@
 
 import json
 from dataclasses import dataclass
-from hashlib import sha256
 
 from openflock.protocol.encoding import from_json, parse_json, to_json
-from openflock.protocol.types import Digest
 
 MAX_JOB_SIZE = 1_000_000
 
@@ -40,8 +38,3 @@ def decode_job(data: bytes) -> Job:
     except (ValueError, TypeError, AttributeError) as error:
         raise BadJob(f"not a job: {error}") from error
     return job
-
-
-def compute_job_digest(job: Job) -> Digest:
-    """Compute the digest that the rules hold."""
-    return sha256(encode_job(job)).digest()
