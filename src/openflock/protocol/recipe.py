@@ -1,0 +1,74 @@
+"""The recipe: how the updates of a round become the next state, in numbers that all nodes agree on."""
+
+from dataclasses import dataclass, fields
+from typing import Final, Literal, get_args
+
+Mode = Literal["alternate", "ffa", "stack"]
+Encoding = Literal["int8", "int4", "ternary", "sparse4"]
+Aggregator = Literal["mean", "median", "trimmed_mean", "krum", "multi_krum", "geometric_median"]
+Optimizer = Literal["plain", "momentum", "nesterov"]
+
+ONE: Final = 2**16  # of rate and momentum
+NEEDS_FAULTY: Final = ("trimmed_mean", "krum", "multi_krum")
+
+
+class BadRecipe(ValueError):
+    """Refuse a recipe that cannot work; the text says which field and what would."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How updates become the next state; agreed through the job and carried by the state.
+
+    The default is the weighted mean, added as it is. BadRecipe if a field is out of bounds or two contradict.
+    """
+
+    mode: Mode = "alternate"
+    encoding: Encoding = "int8"
+    aggregator: Aggregator = "mean"
+    mixing: bool = False  # nearest-neighbour mixing before the aggregator
+    faulty: int = 0  # permille of the weight that may be malicious
+    clip: int = 0  # permille of the round's median norm, to which longer updates are scaled down; 0 is off
+    optimizer: Optimizer = "plain"
+    rate: int = ONE  # outer learning rate, in 2**-16
+    momentum: int = 0  # in 2**-16
+
+    def __post_init__(self) -> None:
+        _check_types(self)
+        _check_faulty(self)
+        _require(0 <= self.clip <= 1_000_000, "clip must be 0 to 1,000,000 permille")
+        _check_optimizer(self)
+        if self.mode == "stack":
+            _require(self.aggregator == "mean" and not self.mixing, "mode stack only takes aggregator mean, not mixed")
+            _require(
+                self.optimizer == "plain" and self.rate == ONE, "mode stack only takes optimizer plain, rate 2**16"
+            )
+
+
+def _require(condition: bool, reason: str) -> None:
+    if not condition:
+        raise BadRecipe(f"recipe: {reason}")
+
+
+def _check_types(recipe: Recipe) -> None:
+    for field in fields(recipe):
+        value, choices = getattr(recipe, field.name), get_args(field.type)
+        if choices:
+            _require(value in choices, f"{field.name} must be one of {', '.join(choices)}")
+        else:
+            kind = "an integer" if field.type is int else "true or false"
+            _require(type(value) is field.type, f"{field.name} must be {kind}")
+
+
+def _check_faulty(recipe: Recipe) -> None:
+    _require(0 <= recipe.faulty <= 499, "faulty must be 0 to 499 permille: nothing withstands half")
+    if recipe.mixing or recipe.aggregator in NEEDS_FAULTY:
+        what = "mixing" if recipe.mixing else recipe.aggregator
+        _require(recipe.faulty > 0, f"{what} needs faulty above 0: the share of weight that it withstands")
+
+
+def _check_optimizer(recipe: Recipe) -> None:
+    _require(1 <= recipe.rate <= 2**18, "rate must be 1 to 2**18 (2**16 is 1.0)")
+    _require(0 <= recipe.momentum < ONE, "momentum must be 0 to 2**16 - 1 (2**16 is 1.0)")
+    if recipe.optimizer == "plain":
+        _require(recipe.momentum == 0, "momentum must be 0 where the optimizer is plain")

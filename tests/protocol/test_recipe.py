@@ -1,0 +1,69 @@
+from dataclasses import replace
+
+import pytest
+
+from openflock.protocol.recipe import BadRecipe, Recipe
+
+KRUM = Recipe(aggregator="krum", faulty=200)
+MOMENTUM = Recipe(optimizer="momentum", momentum=2**15)
+STACK = Recipe(mode="stack")
+
+BAD = [
+    (Recipe(), {"mode": "svd"}, "mode"),
+    (Recipe(), {"encoding": "int16"}, "encoding"),
+    (Recipe(), {"aggregator": "bulyan"}, "aggregator"),
+    (Recipe(), {"aggregator": ["mean"]}, "aggregator"),
+    (Recipe(), {"mixing": 1}, "mixing"),
+    (Recipe(), {"mixing": True}, "mixing needs faulty"),
+    (Recipe(), {"aggregator": "krum"}, "krum needs faulty"),
+    (Recipe(), {"aggregator": "multi_krum"}, "multi_krum needs faulty"),
+    (Recipe(), {"aggregator": "trimmed_mean"}, "trimmed_mean needs faulty"),
+    (KRUM, {"faulty": -1}, "faulty"),
+    (KRUM, {"faulty": 500}, "faulty"),
+    (KRUM, {"faulty": 200.0}, "faulty must be an integer"),
+    (Recipe(), {"clip": -1}, "clip"),
+    (Recipe(), {"clip": 1_000_001}, "clip"),
+    (Recipe(), {"clip": True}, "clip must be an integer"),
+    (Recipe(), {"optimizer": "adam"}, "optimizer"),
+    (Recipe(), {"rate": 0}, "rate"),
+    (Recipe(), {"rate": 2**18 + 1}, "rate"),
+    (Recipe(), {"momentum": 1}, "momentum"),
+    (MOMENTUM, {"momentum": -1}, "momentum"),
+    (MOMENTUM, {"momentum": 2**16}, "momentum"),
+    (MOMENTUM, {"mode": "stack"}, "mode stack"),
+    (KRUM, {"mode": "stack"}, "mode stack"),
+    (STACK, {"mixing": True, "faulty": 200}, "mode stack"),
+    (STACK, {"rate": 2**15}, "mode stack"),
+]
+
+
+@pytest.mark.parametrize(("good", "change", "reason"), BAD)
+def test_a_recipe_that_cannot_work_is_refused_by_the_name_of_its_field(good, change, reason):
+    with pytest.raises(BadRecipe, match=f"^recipe: .*{reason}") as refusal:
+        replace(good, **change)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"aggregator": "median"},
+        {"aggregator": "geometric_median"},
+        {"aggregator": "krum", "faulty": 1},
+        {"aggregator": "trimmed_mean", "faulty": 499, "mixing": True},
+        {"mode": "ffa", "encoding": "ternary", "clip": 1_000_000},
+        {"mode": "stack", "encoding": "sparse4", "clip": 2000},
+        {"optimizer": "nesterov", "momentum": 2**16 - 1, "rate": 2**18},
+        {"optimizer": "momentum", "momentum": 0, "rate": 1},
+    ],
+)
+def test_recipes_at_their_bounds_are_accepted(fields):
+    assert replace(Recipe(), **fields) == Recipe(**fields)
+
+
+def test_the_default_recipe_is_the_mean_added_as_it_is():
+    recipe = Recipe()
+    assert (recipe.mode, recipe.aggregator, recipe.optimizer) == ("alternate", "mean", "plain")
+    assert (recipe.mixing, recipe.faulty, recipe.clip, recipe.momentum) == (False, 0, 0, 0)
+    assert recipe.rate == 2**16
