@@ -47,8 +47,8 @@ class Model:
         """Copy a state into the adapter in place; BaseError when it belongs to another layout."""
         if state.layout != self.layout:
             raise BaseError(f"{self.path}: the state is for other modules, rank or alpha; use the task's base")
-        self.write_factor("A", {name: to_float(array) for name, array in state.A.items()})
-        self.write_factor("B", {name: to_float(array) for name, array in state.B.items()})
+        self.write_factor("A", {name: to_float(array) for name, array in state.get_factor("A").items()})
+        self.write_factor("B", {name: to_float(array) for name, array in state.get_factor("B").items()})
 
     @torch.no_grad()
     def write_factor(self, factor: Factor, arrays: dict[str, NDArray[np.float32]]) -> None:
