@@ -3,6 +3,10 @@ from itertools import pairwise
 
 import pytest
 from eth_account import Account
+from eth_keys import KeyAPI
+from eth_keys.backends import CoinCurveECCBackend as CoinCurve
+from eth_keys.backends import NativeECCBackend as InPython
+from eth_keys.datatypes import PrivateKey
 
 from openflock.edge.deploy import deploy_token
 from openflock.edge.embedded_chain import GENESIS_TIME, EmbeddedChain
@@ -59,3 +63,10 @@ def test_a_transaction_without_enough_gas_says_so():
     token = get_contract(chain.web3, "Token", deploy_token(chain.web3, ACCOUNT, {ADDRESS: 5}, gas=5_000_000))
     with pytest.raises(Revert, match="perhaps for want of gas"):
         send(chain.web3, ACCOUNT, token.functions.transfer(chain.web3.to_checksum_address(OTHER), 1), 22_000)
+
+
+@pytest.mark.parametrize("index", range(5))
+def test_a_signature_does_not_depend_on_the_library_that_makes_it(index):
+    digest, key = sha256(b"%d" % index).digest(), PrivateKey(sha256(b"signer").digest())
+    fast, slow = (KeyAPI(backend).ecdsa_sign(digest, key).to_bytes() for backend in (CoinCurve, InPython))
+    assert fast == slow

@@ -8,13 +8,14 @@ import re
 import time as wall
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from functools import cache
 from typing import Any, get_args, get_origin, get_type_hints
 
 from eth_account.signers.local import LocalAccount
 from web3 import Web3
 from web3.contract import Contract
 from web3.exceptions import ContractLogicError, LogTopicError
-from web3.types import LogReceipt, TxReceipt
+from web3.types import BlockData, LogReceipt, TxReceipt
 
 from openflock.edge.compiled import load_compiled
 from openflock.protocol.calls import LOG_TYPES, Call, Commit, Event, Fund, Join, TopUp
@@ -61,17 +62,18 @@ class EvmLedger:
 
     def read(self, since: int) -> Sequence[Entry]:
         """Read the log from entry `since` on, asking the chain only for blocks not seen yet."""
-        head = self._web3.eth.block_number
-        if head >= self._next_block:
+        head = self._web3.eth.get_block("latest")
+        if head["number"] >= self._next_block:
             self._log += self._fetch(self._next_block, head)
-            self._next_block = head + 1
+            self._next_block = head["number"] + 1
         return self._log[since:]
 
-    def _fetch(self, first: int, last: int) -> list[Entry]:
-        logs = self._web3.eth.get_logs({"address": self._task.address, "fromBlock": first, "toBlock": last})
-        times = {
-            number: self._web3.eth.get_block(number)["timestamp"] for number in {log["blockNumber"] for log in logs}
-        }
+    def _fetch(self, first: int, head: BlockData) -> list[Entry]:
+        logs = self._web3.eth.get_logs({"address": self._task.address, "fromBlock": first, "toBlock": head["number"]})
+        # What has just been called is in the head, whose time is known: most reads ask for no other block.
+        times = {head["number"]: head["timestamp"]}
+        for number in {log["blockNumber"] for log in logs} - set(times):
+            times[number] = self._web3.eth.get_block(number)["timestamp"]
         return [Entry(times[log["blockNumber"]], log["blockNumber"], self._decode(log)) for log in logs]
 
     def _decode(self, log: LogReceipt) -> Call | Event:
@@ -79,9 +81,7 @@ class EvmLedger:
         if name is None:
             raise LogTopicError(f"the task at {self._task.address} logs an event that this version does not know")
         args = self._task.events[name]().process_log(log)["args"]
-        kind = LOG_TYPES[name]
-        hints = get_type_hints(kind)
-        return kind(**{field.name: from_abi(hints[field.name], args[field.name]) for field in fields(kind)})
+        return LOG_TYPES[name](**{field: from_abi(kind, args[field]) for field, kind in list_fields(name).items()})
 
     def _allow(self, sender: Address, amount: int) -> None:
         """Let the task take an amount, once and for all, from an account that has not yet."""
@@ -131,6 +131,13 @@ def get_deposit(call: Call) -> int:
         case Commit():
             return call.bond
     return 0
+
+
+@cache
+def list_fields(name: str) -> dict[str, Any]:
+    """List the fields of a kind of log entry with their types; resolving them is slow, and they never change."""
+    hints = get_type_hints(LOG_TYPES[name])
+    return {field.name: hints[field.name] for field in fields(LOG_TYPES[name])}
 
 
 def from_abi(kind: Any, value: Any) -> Any:
