@@ -13,8 +13,8 @@ from openflock.protocol.job import MAX_JOB_SIZE, BadJob, decode_job
 from openflock.protocol.ports import BlobCorrupt, BlobMissing, BlobStore, Entry
 from openflock.protocol.replay import Divergence, Replica, Step
 from openflock.protocol.types import Digest, Genesis, Outcome, Phase, Proposal, Round, State, Verdict
-from openflock.update.admission import Inadmissible, check_admission
-from openflock.update.codec import digest, encode_state
+from openflock.update.admission import Inadmissible
+from openflock.update.codec import get_digest
 from openflock.update.container import Malformed
 from openflock.update.fixed import initial_state
 from openflock.update.merge import compute_merge, list_accepted
@@ -70,7 +70,9 @@ def check_genesis(genesis: Genesis, reader: Reader) -> None:
         raise AuditFailure(f"genesis: {error}") from error
     if (first.layout.rank, first.layout.alpha, len(job.domains)) != (job.rank, job.alpha, rules.domains):
         raise AuditFailure("genesis: the job and the initial state differ in rank, alpha or domains")
-    if digest(encode_state(initial_state(first.layout, job.seed))) != rules.genesis:
+    if first.recipe != job.recipe:
+        raise AuditFailure("genesis: the job and the initial state differ in their recipe")
+    if get_digest(initial_state(first.layout, job.seed, job.recipe)) != rules.genesis:
         raise AuditFailure("genesis: the initial state does not follow from the job's seed")
 
 
@@ -102,8 +104,7 @@ def check_updates(genesis: Genesis, ended: Round, built_on: Digest, reader: Read
 def explain_inadmissible(genesis: Genesis, proposal: Proposal, built_on: Digest, reader: Reader, where: str) -> str:
     """Say why an update is inadmissible, or nothing; what was judged by its bytes must be there to be judged again."""
     try:
-        blob = reader.fetch_update(proposal)
-        check_admission(reader.fetch_state(built_on), blob, genesis.rules.norm_ceiling)
+        reader.admit(reader.fetch_state(built_on), proposal, genesis.rules.norm_ceiling)
     except Inadmissible as error:
         return str(error)
     except (BlobMissing, BlobCorrupt) as error:
@@ -113,12 +114,12 @@ def explain_inadmissible(genesis: Genesis, proposal: Proposal, built_on: Digest,
 
 def check_merge(genesis: Genesis, ended: Round, built_on: Digest, settled: Settled, reader: Reader) -> None:
     """Merge again and compare with what was attested."""
-    where = f"round {ended.number}"
+    where, state, ceiling = f"round {ended.number}", reader.fetch_state(built_on), genesis.rules.norm_ceiling
     try:
-        merge = compute_merge(genesis.rules, ended, reader.fetch_state(built_on), reader.fetch_update)
+        merge = compute_merge(genesis.rules, ended, state, lambda proposal: reader.admit(state, proposal, ceiling))
     except (Inadmissible, BlobMissing, BlobCorrupt) as error:
         raise AuditFailure(f"{where}: cannot merge again: {error}") from error
-    merged = digest(merge.candidate)
+    merged = merge.compute_digest()
     if merged != settled.digest:
         raise AuditFailure(f"{where}: the updates merge to {merged.hex()}, attested was {settled.digest.hex()}")
     if ended.agreed is None or merge.duplicates != ended.agreed.duplicates:

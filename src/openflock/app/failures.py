@@ -13,6 +13,7 @@ MENDABLE = {
     "openflock.learn.data": ("DataError",),
     "openflock.learn.train": ("TrainError",),
     "openflock.protocol.ports": ("BlobMissing", "BlobCorrupt"),
+    "openflock.protocol.recipe": ("BadRecipe",),
     "openflock.protocol.rules": ("BadRules",),
     "openflock.protocol.types": ("Revert",),
     "openflock.update.container": ("Malformed",),

@@ -11,7 +11,7 @@ from openflock.edge.blobs import write_atomically
 from openflock.protocol.encoding import parse_json
 
 CONTENTS = ("run.json", "events.jsonl", "metrics.jsonl", "journal.db", "journal.db-wal", "journal.db-shm")
-FOLDERS = ("blobs", "outbox", "adapter", "checkpoints")
+FOLDERS = ("blobs", "outbox", "adapter", "checkpoints", "feedback")
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,11 @@ class RunDirectory:
     def checkpoints(self) -> Path:
         """Interrupted trainings."""
         return self.path / "checkpoints"
+
+    @property
+    def feedback(self) -> Path:
+        """What rounding left out of the nodes' updates."""
+        return self.path / "feedback"
 
     def read(self) -> dict[str, Any]:
         """Read `run.json`; raise SettingsError if there is none or it is broken."""

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
+from openflock.protocol.recipe import Recipe
 from openflock.protocol.rules import Rules
 
 TOKEN = 10**18  # units of one token
@@ -71,6 +72,7 @@ class Config(Section):
     rows: RowCounts = RowCounts()
     train: Training = Training()
     rules: dict[str, int] = {}  # departures from the default rules
+    recipe: dict[str, str | int | bool] = {}  # departures from the default recipe
     attackers: list[Attacker] = []
     shuffle: int = Field(default=0, ge=0)  # seed of the order in which voters merge; the digest must not depend on it
     baseline_learning_rate: float = Field(default=2e-3, gt=0)
@@ -133,6 +135,14 @@ def build_rules(config: Config, base: bytes, job: bytes, genesis: bytes, domains
     if config.stake * TOKEN < numbers["min_stake"]:
         raise SettingsError(f"stake: {config.stake} tokens, less than min_stake = {numbers['min_stake'] / TOKEN:g}")
     return Rules(base=base, job=job, genesis=genesis, **numbers)
+
+
+def build_recipe(config: Config) -> Recipe:
+    """Build a task's recipe: the default, and what the configuration changes."""
+    unknown = sorted(set(config.recipe) - {field.name for field in fields(Recipe)})
+    if unknown:
+        raise SettingsError(f"recipe.{unknown[0]}: no such field")
+    return Recipe(**config.recipe)  # type: ignore[arg-type]  # Recipe checks each field itself
 
 
 def load_config(path: Path, changes: Sequence[str] = ()) -> Config:

@@ -11,7 +11,7 @@ from eth_account import Account
 from eth_account.signers.local import LocalAccount
 
 from openflock.app.rundir import RunDirectory
-from openflock.app.settings import BUILT_IN, TOKEN, Attacker, Config, SettingsError, build_rules
+from openflock.app.settings import BUILT_IN, TOKEN, Attacker, Config, SettingsError, build_recipe, build_rules
 from openflock.arena.attacks import poison_rows, scale_delta
 from openflock.edge.blobs import DirectoryStore
 from openflock.edge.deploy import create_task, deploy_factory, deploy_token
@@ -25,6 +25,7 @@ from openflock.learn.evaluate import EvaluationSettings
 from openflock.learn.model import Model, load_model
 from openflock.learn.skills import generate_rows
 from openflock.learn.train import TrainSettings
+from openflock.node.feedback import Feedback
 from openflock.node.node import Identity, Node
 from openflock.node.proposer import OnStep, Proposer
 from openflock.node.reader import Reader
@@ -35,7 +36,7 @@ from openflock.protocol.job import Job, encode_job
 from openflock.protocol.ports import Clock, Ledger
 from openflock.protocol.rules import Rules
 from openflock.protocol.types import Address, Genesis
-from openflock.update.codec import encode_state
+from openflock.update.codec import stream_state
 from openflock.update.fixed import initial_state
 
 SPEC_GENESIS_TIME = 1_700_000_000
@@ -188,8 +189,9 @@ def agree_rules(config: Config, domains: Sequence[str], nodes: int, model: Model
         seed,
         tuple(domains),
         config.max_length,
+        build_recipe(config),
     )
-    genesis = reader.put_state(encode_state(initial_state(model.layout, seed)))
+    genesis = reader.put_state(stream_state(initial_state(model.layout, seed, job.recipe)))
     base = compute_base_digest(model.path)
     return build_rules(config, base, reader.store.put(encode_job(job)), genesis, len(domains), nodes)
 
@@ -211,7 +213,8 @@ def build_node(
     if attacker:
         rows = poison_rows(rows, attacker.trigger, attacker.answer, attacker.share, config.seed)
         tamper = scale_delta(attacker.scale)
-    proposer = Proposer(rows, train, run.checkpoints, tamper, on_step, watch)
+    feedback = Feedback(run.feedback / account.address.lower())
+    proposer = Proposer(rows, train, run.checkpoints, tamper, on_step, watch, feedback)
     evaluation = EvaluationSettings(max_length=config.max_length)
     voter = Voter(holdings.held_out, evaluation, config.shuffle, watch)
     secret = sha256(b"salts" + account.key).digest()

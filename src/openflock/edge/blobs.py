@@ -1,14 +1,19 @@
 """Blobs in a directory, one file a blob, named by its SHA-256; nothing is believed that was not hashed again."""
 
+import mmap
 import os
 import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from hashlib import file_digest, sha256
 from pathlib import Path
+from typing import BinaryIO
 
-from openflock.protocol.ports import BlobCorrupt, BlobMissing
+from openflock.protocol.ports import Blob, BlobCorrupt, BlobMissing
 from openflock.protocol.types import Digest
 
 SHARED, PRIVATE = 0o644, 0o600  # modes of files
+MAPPED = 2**20  # bytes; a whole number of pages
 
 
 class DirectoryStore:
@@ -19,25 +24,38 @@ class DirectoryStore:
         self.directory, self._mode = directory, PRIVATE if private else SHARED
         directory.mkdir(parents=True, exist_ok=True)
 
-    def put(self, data: bytes) -> Digest:
+    def put(self, data: Blob) -> Digest:
         """Write bytes durably: to a temporary file first, so that a full disk leaves no half a blob."""
-        digest = sha256(data).digest()
-        path = self._locate(digest)
-        if not path.exists() or path.read_bytes() != data:
-            write_atomically(path, data, self._mode)
+        return self.put_stream([data])
+
+    def put_stream(self, parts: Iterable[Blob]) -> Digest:
+        """Write what the parts make up, hashing as it goes; a blob that is here already, and whole, stays as it is."""
+        hasher = sha256()
+        with open_atomically(self.directory, self._mode) as (file, place):
+            for part in parts:
+                hasher.update(part)
+                file.write(part)
+            digest = hasher.digest()
+            if not self._holds(digest):
+                place(self._locate(digest))
         return digest
 
-    def fetch(self, digest: Digest, max_size: int) -> bytes:
-        """Read a blob of at most `max_size` bytes and check its digest."""
+    def fetch(self, digest: Digest, max_size: int) -> Blob:
+        """Read a blob of at most `max_size` bytes and check its digest; from MAPPED bytes on it stays in its file.
+
+        Whoever can write into the directory can change a mapped blob after it was checked, so let nobody: a node's
+        store is its own.
+        """
         path = self._locate(digest)
         try:
             with path.open("rb") as file:
-                if os.fstat(file.fileno()).st_size > max_size:
+                size = os.fstat(file.fileno()).st_size
+                if size > max_size:
                     raise BlobCorrupt(f"blob {digest.hex()[:12]} is larger than the {max_size} bytes it may have")
-                data = file.read()
+                data = map_file(file) if size >= MAPPED else file.read()
         except FileNotFoundError as error:
             raise BlobMissing(f"blob {digest.hex()[:12]} is not in {self.directory}") from error
-        if sha256(data).digest() != digest:
+        if compute_digest(data) != digest:
             raise BlobCorrupt(f"blob {digest.hex()[:12]} in {self.directory} does not match its digest")
         return data
 
@@ -50,24 +68,56 @@ class DirectoryStore:
                     raise BlobCorrupt(f"blob {name} in {self.directory} does not match its digest")
         return len(names)
 
+    def _holds(self, digest: Digest) -> bool:
+        try:
+            with self._locate(digest).open("rb") as file:
+                return file_digest(file, "sha256").digest() == digest
+        except FileNotFoundError:
+            return False
+
     def _locate(self, digest: Digest) -> Path:
         return self.directory / digest.hex()
 
 
+def map_file(file: BinaryIO) -> memoryview:
+    """Map a file that is not empty, to be read only."""
+    return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+
+
+def compute_digest(data: Blob) -> Digest:
+    """Hash bytes; of a mapped file only a part is in memory at a time."""
+    hasher = sha256()
+    for start in range(0, len(data), MAPPED):
+        hasher.update(data[start : start + MAPPED])
+        if isinstance(data, memoryview) and isinstance(data.obj, mmap.mmap):
+            data.obj.madvise(mmap.MADV_DONTNEED, start, min(MAPPED, len(data) - start))
+    return hasher.digest()
+
+
 def write_atomically(path: Path, data: bytes, mode: int = SHARED) -> None:
     """Replace a file's content, or leave it as it was; an OSError (a full disk) leaves no trace."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
+    with open_atomically(path.parent, mode) as (file, place):
+        file.write(data)
+        place(path)
+
+
+@contextmanager
+def open_atomically(directory: Path, mode: int) -> Iterator[tuple[BinaryIO, Callable[[Path], None]]]:
+    """Open a temporary file beside where it will be placed, durably and as a whole; not placed, it leaves no trace."""
+    handle, name = tempfile.mkstemp(dir=directory, prefix=".writing-")
+
+    def place(path: Path) -> None:
+        file.flush()
+        os.fsync(file.fileno())
+        Path(name).replace(path)
+        _sync_directory(directory)
+
     try:
         with os.fdopen(handle, "wb") as file:
             os.fchmod(handle, mode)
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-        _sync_directory(path.parent)
-    except BaseException:
+            yield file, place
+    finally:
         Path(name).unlink(missing_ok=True)
-        raise
 
 
 def _sync_directory(directory: Path) -> None:

@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from openflock.learn.encode import Example
-from openflock.update.codec import encode_state
+from openflock.update.codec import get_digest
 from openflock.update.fixed import GlobalState
 
 _FILE = "train.safetensors"  # tensors, and in its JSON header the step and what the run was called with
@@ -25,7 +25,7 @@ def compute_inputs_digest(
     state: GlobalState, examples: Sequence[Example], settings: Mapping[str, float], seed: int
 ) -> str:
     """Hash all that decides where a training run ends, but for the base and the machine; hexadecimal."""
-    hasher = hashlib.sha256(encode_state(state))
+    hasher = hashlib.sha256(get_digest(state))
     hasher.update(json.dumps([dict(settings), seed], sort_keys=True).encode())
     for example in examples:
         hasher.update(json.dumps([example.prompt, example.tokens]).encode())

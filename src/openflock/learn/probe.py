@@ -13,6 +13,7 @@ from openflock.learn.data import Row
 from openflock.learn.evaluate import EvaluationSettings, match_answers
 from openflock.learn.model import Model
 from openflock.protocol.encoding import parse_json
+from openflock.protocol.ports import Blob
 from openflock.update.fixed import GlobalState
 
 MAX_WITNESS_SIZE: Final = 4096
@@ -34,10 +35,10 @@ class Clue:
     answer: str
 
 
-def parse_clue(blob: bytes) -> Clue:
+def parse_clue(blob: Blob) -> Clue:
     """Parse a witness's blob, `{"insertion", "answer"}`; raise BadWitness."""
     try:
-        fields = parse_json(blob)
+        fields = parse_json(bytes(blob))
         clue = Clue(fields["insertion"], fields["answer"])
     except (ValueError, TypeError, KeyError) as error:
         raise BadWitness("a witness is a JSON object with insertion and answer") from error

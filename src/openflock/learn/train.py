@@ -17,7 +17,7 @@ from openflock.learn.checkpoint import compute_inputs_digest, read_checkpoint, r
 from openflock.learn.data import Row
 from openflock.learn.encode import Batch, Example, collate, encode_rows, get_pad
 from openflock.learn.model import Model
-from openflock.update.fixed import GlobalState, trained_factor
+from openflock.update.fixed import GlobalState
 
 
 class TrainError(RuntimeError):
@@ -60,7 +60,7 @@ def train(
     """
     examples = encode_rows(model.tokenizer, rows, settings.max_length)
     model.load_state(state)
-    parameters = model.trainable(trained_factor(state.step))
+    parameters = model.trainable(state.trained[0])
     optimizer = build_optimizer(parameters, settings)
     inputs = compute_inputs_digest(state, examples, asdict(settings), seed)
     done = 0 if checkpoint is None else read_checkpoint(checkpoint, inputs, parameters, optimizer)
@@ -76,7 +76,7 @@ def train(
             on_step(step + 1, loss)
     if checkpoint is not None:
         remove_checkpoint(checkpoint)
-    trained = model.read_factor(trained_factor(state.step))
+    trained = model.read_factor(state.trained[0])
     if not all(np.isfinite(values).all() for values in trained.values()):
         raise TrainError("train: the last step left a weight that is not finite; lower the learning rate")
     return trained

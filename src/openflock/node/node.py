@@ -17,6 +17,8 @@ from openflock.protocol.encoding import from_json, to_json
 from openflock.protocol.ports import BlobCorrupt, BlobMissing, BlobStore, Journal
 from openflock.protocol.types import Act, Address, Genesis, Phase, State, commit_phase, open_phase
 from openflock.update.admission import Inadmissible
+from openflock.update.codec import decode_state
+from openflock.update.merge import list_accepted
 
 OPENINGS: dict[Act, type[Opening]] = {
     Act.UPDATE: Publish,
@@ -76,6 +78,8 @@ class Node:
 
     def _commit(self, state: State, act: Act) -> Call | None:
         me, number = self.identity.address, state.round.number
+        if act == Act.UPDATE:
+            self._settle_feedback(state)
         if (act, me) in state.round.commitments or not self._has_part(state, act):
             return None
         opening = self._recall(state, act) or self._prepare(state, act)
@@ -92,6 +96,17 @@ class Node:
         if isinstance(opening, Publish | Confirm):
             self.reader.store.put(self.outbox.fetch(opening.digest, MAX_STATE_SIZE))
         return opening
+
+    def _settle_feedback(self, state: State) -> None:
+        """Learn what became of the last round's update, so that its rest is kept or dropped."""
+        ended, feedback = state.ended, self.proposer.feedback
+        if ended is None or feedback is None:
+            return
+        mine = [slot for slot in ended.proposals if ended.proposers[slot].node == self.identity.address]
+        if mine:
+            accepted = mine[0] in list_accepted(ended)
+            merged = accepted and ended.agreed is not None and state.digest == ended.agreed.digest
+            feedback.settle(merged=merged, judged=bool(ended.judgements) and not accepted)
 
     def _has_part(self, state: State, act: Act) -> bool:
         """Answer whether this node may act; nothing here searches for witnesses."""
@@ -134,7 +149,10 @@ class Node:
             marks = self.voter.mark_proposals(self.model, self.reader, rules, current, state.digest, me)
             return Reveal(me, compute_ballot(marks), salt)
         try:
-            merge, veto = self.voter.merge(self.model, self.reader, rules, current, state.digest)
+            merge = self.voter.merge(self.reader, rules, current, state.digest)
         except (BlobMissing, BlobCorrupt, Inadmissible):
             return None  # what cannot be merged cannot be attested; the ballot said why
-        return Confirm(me, self.outbox.put(merge.candidate), merge.duplicates, veto, salt)
+        merged = self.outbox.put_stream(merge.stream())
+        candidate = decode_state(self.outbox.fetch(merged, MAX_STATE_SIZE), merged)
+        veto = self.voter.is_harmful(self.model, self.reader, rules, state.digest, candidate)
+        return Confirm(me, merged, merge.duplicates, veto, salt)

@@ -11,14 +11,15 @@ from numpy.typing import NDArray
 from openflock.learn.data import Row
 from openflock.learn.model import Model
 from openflock.learn.train import TrainSettings, train
+from openflock.node.feedback import Feedback
 from openflock.node.watch import Watch, watch_nothing
-from openflock.update.admission import NORM_BITS, squared_norm
-from openflock.update.codec import MAX_EXPONENT, Update, digest, encode_state, encode_update, quantize
-from openflock.update.fixed import GlobalState, to_fixed, to_float, trained_factor
+from openflock.update.admission import NORM_BITS
+from openflock.update.codec import Update, encode_update, make_update
+from openflock.update.compress import FORMS
+from openflock.update.fixed import PIECE, Factor, GlobalState, Vector, to_fixed, to_float
+from openflock.update.geometry import compute_squared_norm
 
-MAX_DELTA = 127 << MAX_EXPONENT
-
-Delta = Mapping[str, NDArray[np.int64]]
+Delta = Mapping[Factor, Vector]  # by factor, in units of the state, in the layout's order
 Tamper = Callable[[Delta], Delta]
 OnStep = Callable[[int, float], None]  # steps done, last loss
 
@@ -33,6 +34,7 @@ class Proposer:
     tamper: Tamper | None = None
     on_step: OnStep | None = None
     watch: Watch = watch_nothing
+    feedback: Feedback | None = None
 
     def make_update(self, model: Model, state: GlobalState, norm_ceiling: int, seed: int) -> bytes:
         """Train the factor whose turn it is, and encode the update to the state."""
@@ -40,8 +42,14 @@ class Proposer:
         with self.watch("training"):
             trained = train(model, state, self.rows, self.settings, seed, checkpoint, self.on_step)
         delta = compute_delta(state, trained)
-        update = quantize_delta(state, self.tamper(delta)) if self.tamper else fit_ceiling(state, delta, norm_ceiling)
-        return encode_update(state.layout, update)
+        if self.tamper:
+            return encode_update(make_update(state, saturate(state, self.tamper(delta))))
+        if self.feedback:
+            delta = add_rests(state, delta, self.feedback)
+        update, held = fit_ceiling(state, delta, norm_ceiling)
+        if self.feedback:
+            offer_rests(state, update, held, self.feedback)
+        return encode_update(update)
 
 
 def compute_delta(state: GlobalState, trained: Mapping[str, NDArray[np.float32]]) -> Delta:
@@ -49,27 +57,59 @@ def compute_delta(state: GlobalState, trained: Mapping[str, NDArray[np.float32]]
 
     Subtracts the state as training saw it, in float32: a weight that did not move gives zero.
     """
-    before = state.get_factor(trained_factor(state.step))
-    return {
-        name: to_fixed(after).astype(np.int64) - to_fixed(to_float(before[name])) for name, after in trained.items()
+    (factor,) = state.trained
+    before = state.get_factor(factor)
+    largest = FORMS[state.recipe.encoding].largest
+    moves = {
+        name: (to_fixed(after).astype(np.int64) - to_fixed(to_float(before[name]))).clip(-largest, largest)
+        for name, after in trained.items()
     }
+    return {factor: state.layout.join(factor, {name: move.astype(np.int32) for name, move in moves.items()})}
 
 
-def quantize_delta(state: GlobalState, delta: Delta) -> Update:
-    """Round a delta to an update of the state; what is beyond all that an update can hold saturates."""
-    held = {name: rows.clip(-MAX_DELTA, MAX_DELTA) for name, rows in delta.items()}
-    return quantize(state.layout, digest(encode_state(state)), trained_factor(state.step), held)
+def saturate(state: GlobalState, delta: Delta) -> Delta:
+    """Bring a delta to what an update can hold."""
+    largest = FORMS[state.recipe.encoding].largest
+    return {factor: vector.clip(-largest, largest).astype(np.int32) for factor, vector in delta.items()}
 
 
-def fit_ceiling(state: GlobalState, delta: Delta, norm_ceiling: int) -> Update:
-    """Round a delta to an update, scaled down as far as the task's norm ceiling asks.
+def fit_ceiling(state: GlobalState, delta: Delta, norm_ceiling: int) -> tuple[Update, Delta]:
+    """Round a delta to an update, scaled down as far as the task's norm ceiling asks; give also what was rounded.
 
     An honest node that learned much in one round would otherwise be slashed for it.
     """
-    update = quantize_delta(state, delta)
-    while (norm := isqrt(int(squared_norm(state, update) * 4**NORM_BITS)) + 1) > norm_ceiling:
-        # One part in 64 less than the exact ratio, for what rounding adds; |delta| < 2**32 leaves room for 24 bits.
+    update = make_update(state, delta)
+    while (norm := isqrt(int(compute_squared_norm(state, update) * 4**NORM_BITS)) + 1) > norm_ceiling:
+        # One part in 64 less than the exact ratio, for what rounding adds.
         ratio = (norm_ceiling * 63 << 24) // (norm * 64)
-        delta = {name: np.sign(rows) * (np.abs(rows) * ratio >> 24) for name, rows in delta.items()}
-        update = quantize_delta(state, delta)
-    return update
+        delta = {factor: shrink(vector, ratio) for factor, vector in delta.items()}
+        update = make_update(state, delta)
+    return update, delta
+
+
+def shrink(vector: Vector, ratio: int) -> Vector:
+    """Multiply by ratio * 2**-24, towards zero; |delta| < 2**25 leaves room for 24 bits."""
+    shrunk = np.empty_like(vector)
+    for start in range(0, vector.size, PIECE):
+        piece = vector[start : start + PIECE].astype(np.int64)
+        shrunk[start : start + PIECE] = np.sign(piece) * (np.abs(piece) * ratio >> 24)
+    return shrunk
+
+
+# --- Error feedback ------------------------------------------------------------------------------------------
+
+
+def add_rests(state: GlobalState, delta: Delta, feedback: Feedback) -> Delta:
+    """Add what rounding left out of this node's last merged update of each factor."""
+    rests = {factor: feedback.recall(factor, state.step, vector.size) for factor, vector in delta.items()}
+    return saturate(state, {factor: vector + rests[factor] for factor, vector in delta.items()})
+
+
+def offer_rests(state: GlobalState, update: Update, delta: Delta, feedback: Feedback) -> None:
+    """Write down what rounding left out of an update."""
+    for factor, vector in delta.items():
+        rest = np.empty_like(vector)
+        for start in range(0, vector.size, PIECE):
+            stop = min(start + PIECE, vector.size)
+            rest[start:stop] = vector[start:stop] - update.read(factor, start, stop).astype(np.int32)
+        feedback.offer(factor, state.step, rest)

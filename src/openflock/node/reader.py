@@ -1,39 +1,51 @@
-"""Read states and updates by digest; what was decoded last is remembered, since every act needs it."""
+"""Read states and updates by digest; what was decoded and admitted is remembered, since every act needs it."""
 
-from openflock.protocol.ports import BlobStore
+from collections.abc import Iterable
+from typing import Any
+
+from openflock.protocol.ports import Blob, BlobStore
 from openflock.protocol.types import Digest, Proposal
-from openflock.update.codec import decode_state
+from openflock.update.admission import check_admission
+from openflock.update.codec import Update, decode_state, get_digest
 from openflock.update.fixed import GlobalState
 
 MAX_STATE_SIZE = 2**40  # a state is named by the ledger's agreement, not by a peer
-KEPT = 4
+KEPT_STATES, KEPT_UPDATES = 4, 32  # an update takes little memory: its bytes are the store's
 
 
 class Reader:
-    """Fetch and decode blobs of one task."""
+    """Fetch, decode and admit blobs of one task."""
 
     def __init__(self, store: BlobStore) -> None:
         """Read from a store."""
         self.store = store
         self._states: dict[Digest, GlobalState] = {}
+        self._updates: dict[tuple[Digest, Digest, int], Update] = {}
 
     def fetch_state(self, wanted: Digest) -> GlobalState:
         """Fetch a global state; raise BlobMissing or BlobCorrupt."""
         if wanted not in self._states:
-            self._remember(wanted, decode_state(self.store.fetch(wanted, MAX_STATE_SIZE)))
+            remember(self._states, KEPT_STATES, wanted, decode_state(self.store.fetch(wanted, MAX_STATE_SIZE), wanted))
         return self._states[wanted]
 
-    def put_state(self, encoded: bytes) -> Digest:
+    def put_state(self, parts: Iterable[Blob]) -> Digest:
         """Store a state for all to fetch."""
-        wanted = self.store.put(encoded)
-        self._remember(wanted, decode_state(encoded))
-        return wanted
+        return self.store.put_stream(parts)
 
-    def fetch_update(self, proposal: Proposal) -> bytes:
-        """Fetch a proposal's bytes, no more than it announced."""
-        return self.store.fetch(proposal.digest, proposal.size)
+    def admit(self, state: GlobalState, proposal: Proposal, norm_ceiling: int) -> Update:
+        """Fetch a proposal's bytes, no more than it announced, and judge their form; once, whoever asks again.
 
-    def _remember(self, wanted: Digest, state: GlobalState) -> None:
-        while len(self._states) >= KEPT:
-            self._states.pop(next(iter(self._states)))
-        self._states[wanted] = state
+        Raises BlobMissing, BlobCorrupt or Inadmissible.
+        """
+        key = (get_digest(state), proposal.digest, proposal.size)
+        if key not in self._updates:
+            blob = self.store.fetch(proposal.digest, proposal.size)
+            remember(self._updates, KEPT_UPDATES, key, check_admission(state, blob, norm_ceiling))
+        return self._updates[key]
+
+
+def remember(kept: dict[Any, Any], most: int, key: Any, value: Any) -> None:
+    """Keep a value in a small memory; the oldest goes first."""
+    while len(kept) >= most:
+        kept.pop(next(iter(kept)))
+    kept[key] = value

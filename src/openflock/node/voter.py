@@ -13,9 +13,9 @@ from openflock.protocol.ballot import Mark
 from openflock.protocol.ports import BlobCorrupt, BlobMissing
 from openflock.protocol.rules import Rules
 from openflock.protocol.types import NO_FLAGS, Address, Digest, Flag, Round, Witness
-from openflock.update.admission import Inadmissible, check_admission
-from openflock.update.aggregate import compute_candidate, compute_share
-from openflock.update.codec import Update, decode_state
+from openflock.update.admission import Inadmissible
+from openflock.update.aggregate import compute_share
+from openflock.update.codec import Update
 from openflock.update.fixed import GlobalState
 from openflock.update.merge import Merge, compute_merge
 
@@ -46,8 +46,7 @@ class Voter:
             return Mark(flags=Flag.ABSTAIN)
         state = reader.fetch_state(base)
         try:
-            blob = reader.fetch_update(current.proposals[slot])
-            update = check_admission(state, blob, rules.norm_ceiling)
+            update = reader.admit(state, current.proposals[slot], rules.norm_ceiling)
         except (BlobMissing, BlobCorrupt):
             return Mark(flags=Flag.UNAVAILABLE)
         except Inadmissible:
@@ -67,18 +66,19 @@ class Voter:
         except (BlobMissing, BlobCorrupt, BadWitness):
             return False
         with self.watch("evaluation"):
-            after = compute_candidate(state, [(1, update)])
+            after = compute_share(state, update, 1, 1)
             return is_upheld(model, state, after, self.rows, clue, self.settings)
 
-    def merge(self, model: Model, reader: Reader, rules: Rules, current: Round, base: Digest) -> tuple[Merge, bool]:
-        """Merge what was accepted, and say whether to veto it: updates harmless alone can be harmful in sum.
-
-        Raises BlobMissing, BlobCorrupt or Inadmissible where the merge cannot be computed.
-        """
+    def merge(self, reader: Reader, rules: Rules, current: Round, base: Digest) -> Merge:
+        """Merge what was accepted; raises BlobMissing, BlobCorrupt or Inadmissible where it cannot be computed."""
         state = reader.fetch_state(base)
-        merge = compute_merge(rules, current, state, reader.fetch_update, self.shuffle)
-        score = self._score(model, state, base, decode_state(merge.candidate))
-        return merge, score < -rules.tolerance
+        return compute_merge(
+            rules, current, state, lambda proposal: reader.admit(state, proposal, rules.norm_ceiling), self.shuffle
+        )
+
+    def is_harmful(self, model: Model, reader: Reader, rules: Rules, base: Digest, candidate: GlobalState) -> bool:
+        """Say whether to veto a merge: updates harmless alone can be harmful in sum."""
+        return self._score(model, reader.fetch_state(base), base, candidate) < -rules.tolerance
 
     def _score(self, model: Model, before: GlobalState, base: Digest, after: GlobalState) -> int:
         """Score a state against the one it would replace: relative change of loss on this voter's rows."""

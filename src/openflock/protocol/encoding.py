@@ -2,7 +2,7 @@
 
 import json
 from enum import IntEnum
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 MAX_BRACKETS = 10_000  # libraries of the chain raise Python's recursion limit past what its C stack holds
 
@@ -37,6 +37,10 @@ def from_json(kind: Any, value: Any) -> Any:
         return bytes.fromhex(value)
     if get_origin(kind) is tuple:
         return tuple(from_json(get_args(kind)[0], item) for item in value)
+    if get_origin(kind) is Literal:
+        if value not in get_args(kind):
+            raise ValueError(f"{value!r:.40} is not one of {', '.join(get_args(kind))}")
+        return value
     if kind in (bool, str, int):
         if type(value) is not kind:
             raise TypeError(f"{value!r} is not {kind.__name__}")

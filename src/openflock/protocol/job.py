@@ -1,9 +1,11 @@
 """The job: the blob that tells people and programs what a task fine-tunes; the rules hold its digest."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from openflock.protocol.encoding import from_json, parse_json, to_json
+from openflock.protocol.ports import Blob
+from openflock.protocol.recipe import Recipe
 
 MAX_JOB_SIZE = 1_000_000
 
@@ -24,6 +26,7 @@ class Job:
     seed: bytes  # expands to the initial A
     domains: tuple[str, ...]
     max_length: int  # tokens of a row, for training and evaluation
+    recipe: Recipe = field(default_factory=Recipe)
 
 
 def encode_job(job: Job) -> bytes:
@@ -31,10 +34,10 @@ def encode_job(job: Job) -> bytes:
     return json.dumps(to_json(job), sort_keys=True, separators=(",", ":")).encode()
 
 
-def decode_job(data: bytes) -> Job:
+def decode_job(data: Blob) -> Job:
     """Decode a job; raise BadJob if the bytes are none."""
     try:
-        job: Job = from_json(Job, parse_json(data))
+        job: Job = from_json(Job, parse_json(bytes(data)))
     except (ValueError, TypeError, AttributeError) as error:
         raise BadJob(f"not a job: {error}") from error
     return job

@@ -1,11 +1,13 @@
 """Ports: all that a node asks of the world, each small and owned here."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from openflock.protocol.calls import Call, Event
 from openflock.protocol.types import Act, Address, Digest, Genesis
+
+Blob = bytes | memoryview
 
 
 @dataclass(frozen=True)
@@ -43,11 +45,17 @@ class Clock(Protocol):
 class BlobStore(Protocol):
     """Bytes by digest."""
 
-    def put(self, data: bytes) -> Digest:
+    def put(self, data: Blob) -> Digest:
         """Store bytes durably and return their SHA-256."""
 
-    def fetch(self, digest: Digest, max_size: int) -> bytes:
-        """Fetch bytes, their digest verified; raise BlobMissing or BlobCorrupt, and read at most `max_size`."""
+    def put_stream(self, parts: Iterable[Blob]) -> Digest:
+        """Store what the parts make up, holding one of them at a time; as put otherwise."""
+
+    def fetch(self, digest: Digest, max_size: int) -> Blob:
+        """Fetch bytes, their digest verified; raise BlobMissing or BlobCorrupt, and read at most `max_size`.
+
+        Large ones may come as a view of a mapped file: memory that the system can take back.
+        """
 
 
 class BlobMissing(LookupError):

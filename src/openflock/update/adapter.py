@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from openflock.update.fixed import GlobalState, to_float
+from openflock.update.fixed import FACTORS, GlobalState, to_float
 
 _PREFIX = "base_model.model."
 
@@ -12,6 +12,6 @@ def build_tensors(state: GlobalState) -> dict[str, NDArray[np.float32]]:
     """Build the float32 tensors of an `adapter_model.safetensors`; A is (rank, inputs), B (outputs, rank)."""
     return {
         f"{_PREFIX}{name}.lora_{factor}.weight": to_float(values)
-        for factor, arrays in (("A", state.A), ("B", state.B))
-        for name, values in arrays.items()
+        for factor in FACTORS
+        for name, values in state.get_factor(factor).items()
     }

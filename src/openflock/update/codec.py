@@ -1,39 +1,54 @@
 """Turn updates and states into canonical bytes and back: one update, one digest.
 
-An update is a delta of the trained factor. Each row of the delta is int8 numbers q under one exponent e,
-meaning q * 2**e units of 2**-24. Exactly one form is legal for a delta: e = 0 or some |q| >= 64, never -128.
+An update is a delta of the factors that its round trains, each a vector in the layout's order, held as
+compress.py says. A state is the int32 vectors themselves, module by module, so that any safetensors reader finds the
+matrices.
 """
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 
-from openflock.update.container import Blob, Malformed, Spec, build_header, pack, read_header, unpack
-from openflock.update.fixed import Factor, GlobalState, Layout, Module, divide_half_even
-
-MAX_EXPONENT: Final = 24  # 127 * 2**24 units are a delta of 127: all of the state's range, and below 2**31
+from openflock.protocol.ports import Blob
+from openflock.protocol.recipe import Encoding, Recipe
+from openflock.update.compress import FORMS, Bytes, expand, find_fault, quantize
+from openflock.update.container import Malformed, Spec, build_header, pack, read_header, release, unpack
+from openflock.update.fixed import FACTORS, PIECE, Factor, GlobalState, Layout, Module, Vector
 
 _DIGEST_SIZE: Final = 32
+_BLOCKS: Final = 2**14  # that are expanded or checked together
+_digests: WeakKeyDictionary[GlobalState, bytes] = WeakKeyDictionary()
 
 
-class Rows(NamedTuple):
-    """Hold one module's delta by rows: q is int8 (rows, columns), exponent is uint8 (rows,)."""
+@dataclass(frozen=True, eq=False)
+class Coded:
+    """Hold one factor's delta: exponents (blocks,), codes (blocks, bytes of a block)."""
 
-    q: NDArray[np.int8]
-    exponent: NDArray[np.uint8]
+    exponents: Bytes
+    codes: Bytes
 
 
 @dataclass(frozen=True, eq=False)
 class Update:
-    """Offer a delta of one factor, to be added to the state whose digest is `parent`."""
+    """Offer a delta of the state whose digest is `parent`; in mode stack, components to append."""
 
     parent: bytes
-    factor: Factor
-    rows: Mapping[str, Rows]
+    layout: Layout
+    encoding: Encoding
+    parts: Mapping[Factor, Coded]
+
+    def read(self, factor: Factor, start: int, stop: int) -> NDArray[np.float64]:
+        """Give the numbers start to stop of a factor's delta: integers below 2**25 in units of 2**-24."""
+        form, part = FORMS[self.encoding], self.parts[factor]
+        first, last = start // form.block, -(-stop // form.block)
+        numbers = expand(form, part.exponents[first:last], part.codes[first:last])
+        release(part.codes, first * form.size, last * form.size)
+        return numbers[start - first * form.block : stop - first * form.block]
 
 
 def digest(blob: Blob) -> bytes:
@@ -41,150 +56,218 @@ def digest(blob: Blob) -> bytes:
     return hashlib.sha256(blob).digest()
 
 
-def quantize(layout: Layout, parent: bytes, factor: Factor, delta: Mapping[str, NDArray[np.int64]]) -> Update:
-    """Round a delta in units of 2**-24 to an update: in each row half-even, at the least exponent that fits.
+# --- Updates -------------------------------------------------------------------------------------------------
 
-    The error is at most half of 2**exponent. ValueError if a row needs more than MAX_EXPONENT (nothing is
-    clipped silently), or if the modules or shapes are not the layout's.
+
+def make_update(state: GlobalState, delta: Mapping[Factor, NDArray[Any]], width: int | None = None) -> Update:
+    """Round a delta, by factor a vector in units of 2**-24, to an update of a state.
+
+    `width` is the number of components, for mode stack. ValueError if a vector has not the layout's size or is
+    beyond what the recipe's encoding holds.
     """
-    update = Update(parent, factor, {name: _quantize_rows(name, rows) for name, rows in delta.items()})
-    check_update(layout, update)
-    return update
+    layout = get_update_layout(state, width)
+    if set(delta) != set(state.trained):
+        raise ValueError(f"codec: an update of this state trains {' and '.join(state.trained)}")
+    if any(vector.shape != (layout.compute_size(factor),) for factor, vector in delta.items()):
+        raise ValueError("codec: a delta has not the layout's size")
+    parts = {factor: _quantize(state.recipe.encoding, vector) for factor, vector in delta.items()}
+    return Update(get_digest(state), layout, state.recipe.encoding, parts)
 
 
-def expand(rows: Rows) -> NDArray[np.int64]:
-    """Give a module's delta as integers in units of 2**-24, all below 2**31 in size."""
-    return rows.q.astype(np.int64) << rows.exponent[:, None].astype(np.int64)
+def _quantize(encoding: Encoding, vector: NDArray[Any]) -> Coded:
+    form = FORMS[encoding]
+    blocks = -(-vector.size // form.block)
+    coded = Coded(np.empty(blocks, np.uint8), np.empty((blocks, form.size), np.uint8))
+    for start in range(0, blocks, _BLOCKS):
+        stop = min(start + _BLOCKS, blocks)
+        piece = vector[start * form.block : stop * form.block]
+        coded.exponents[start:stop], coded.codes[start:stop] = quantize(form, piece)
+    return coded
 
 
-def check_update(layout: Layout, update: Update) -> None:
-    """Raise Malformed unless the update is whole and in its one legal form for this layout."""
-    if len(update.parent) != _DIGEST_SIZE:
-        raise Malformed(f"parent has {len(update.parent)} bytes, not {_DIGEST_SIZE}")
-    shapes = layout.compute_shapes(update.factor)
-    if update.rows.keys() != shapes.keys():
-        raise Malformed("the modules are not those of the layout")
-    for name, shape in shapes.items():
-        _check_rows(name, update.rows[name], shape)
-
-
-def encode_update(layout: Layout, update: Update) -> bytes:
-    """Encode an update canonically; Malformed if it is not legal for the layout."""
-    check_update(layout, update)
+def encode_update(update: Update) -> bytes:
+    """Encode an update canonically."""
     arrays: dict[str, NDArray[Any]] = {}
-    for name, rows in update.rows.items():
-        arrays |= {f"{name}.q": rows.q, f"{name}.exponent": rows.exponent}
-    return pack(_describe_update(update.parent, update.factor), arrays)
+    for factor, part in update.parts.items():
+        arrays |= {f"{factor}.exponents": part.exponents, f"{factor}.codes": part.codes}
+    return pack(_describe_update(update.parent, update.layout.width, update.encoding), arrays)
 
 
-def decode_update(layout: Layout, parent: bytes, factor: Factor, blob: Blob) -> Update:
-    """Decode an update of the given parent and factor; Malformed unless encoding it gives `blob` again."""
-    arrays = unpack(blob, _describe_update(parent, factor), _list_update_specs(layout, factor))
-    names = [module.name for module in layout.modules]
-    update = Update(parent, factor, {n: Rows(arrays[f"{n}.q"], arrays[f"{n}.exponent"]) for n in names})
-    check_update(layout, update)
+def decode_update(state: GlobalState, blob: Blob) -> Update:
+    """Decode an update of a state; Malformed unless encoding it gives `blob` again."""
+    layout, encoding = get_update_layout(state, _read_width(state, blob)), state.recipe.encoding
+    metadata = _describe_update(get_digest(state), layout.width, encoding)
+    arrays = unpack(blob, metadata, _list_update_specs(layout, encoding, state.trained))
+    parts = {factor: Coded(arrays[f"{factor}.exponents"], arrays[f"{factor}.codes"]) for factor in state.trained}
+    update = Update(get_digest(state), layout, encoding, parts)
+    for factor in state.trained:
+        _check_part(update, factor)
     return update
 
 
-def max_update_size(layout: Layout) -> int:
-    """Count the bytes of the larger factor's update: nobody needs to fetch a byte more.
-
-    For one layout and factor all updates have the same size.
-    """
-    return max(_compute_update_size(layout, "A"), _compute_update_size(layout, "B"))
+def get_update_layout(state: GlobalState, width: int | None = None) -> Layout:
+    """Give the layout of an update of a state: of its own width in mode stack, of the state's elsewhere."""
+    return state.layout.resize(width or state.layout.rank) if state.recipe.mode == "stack" else state.layout
 
 
-def encode_state(state: GlobalState) -> bytes:
-    """Encode a state with its layout; its digest names the state on the ledger."""
-    arrays = {f"{name}.A": array for name, array in state.A.items()}
-    arrays |= {f"{name}.B": array for name, array in state.B.items()}
-    return pack(_describe_state(state.layout, state.step), arrays)
+def max_update_size(state: GlobalState) -> int:
+    """Count the bytes of the largest update that any round of this task can bring: nobody needs to fetch one more."""
+    layout, encoding = get_update_layout(state), state.recipe.encoding
+    choices = [FACTORS] if state.recipe.mode == "stack" else [(factor,) for factor in FACTORS]
+    return max(_compute_update_size(layout, encoding, factors) for factors in choices)
 
 
-def decode_state(blob: Blob) -> GlobalState:
-    """Decode a state from its bytes alone; Malformed unless encoding it gives `blob` again."""
-    header = read_header(blob)
-    try:
-        layout, step = _read_layout(header)
-    except (KeyError, TypeError, ValueError):
-        raise Malformed("the header does not describe a state") from None
-    specs = _list_state_specs(layout)
-    arrays = unpack(blob, _describe_state(layout, step), specs)
-    factors = ({m.name: arrays[f"{m.name}.{factor}"] for m in layout.modules} for factor in "AB")
-    try:
-        return GlobalState(layout, step, *factors)
-    except ValueError as error:
-        raise Malformed(str(error)) from None
+def _check_part(update: Update, factor: Factor) -> None:
+    form, part, size = FORMS[update.encoding], update.parts[factor], update.layout.compute_size(factor)
+    for start in range(0, len(part.exponents), _BLOCKS):
+        stop = start + _BLOCKS
+        fault = find_fault(form, part.exponents[start:stop], part.codes[start:stop], size - start * form.block)
+        if fault:
+            raise Malformed(f"{factor}: {fault}")
+        release(part.codes, start * form.size, stop * form.size)
 
 
-def _quantize_rows(name: str, delta: NDArray[np.int64]) -> Rows:
-    # Beyond +-2**32 no exponent fits; the bound also keeps abs() away from -2**63.
-    peak = np.abs(np.clip(delta, -(2**32), 2**32)).max(axis=1)
-    exponent = np.zeros(peak.shape, np.int64)
-    for too_small in range(MAX_EXPONENT + 1):
-        exponent += divide_half_even(peak, 2**too_small) > 127
-    if (exponent > MAX_EXPONENT).any():
-        raise ValueError(f"codec: {name} has a delta beyond +-127")
-    q = divide_half_even(delta, np.int64(1) << exponent[:, None])
-    return Rows(q.astype(np.int8), exponent.astype(np.uint8))
+def _read_width(state: GlobalState, blob: Blob) -> int | None:
+    # Unpack compares the whole header with the one that this width gives, so nothing else of it is believed.
+    if state.recipe.mode != "stack":
+        return None
+    metadata = read_header(blob).get("__metadata__")
+    text = metadata.get("width") if isinstance(metadata, dict) else None
+    width = int(text) if isinstance(text, str) and text.isdecimal() and len(text) < 10 else 0
+    if not 1 <= width <= state.layout.rank:
+        raise Malformed(f"width {text!r:.40} is not 1 to {state.layout.rank}")
+    return width
 
 
-def _check_rows(name: str, rows: Rows, shape: tuple[int, int]) -> None:
-    q, exponent = rows
-    if q.dtype != np.int8 or q.shape != shape:
-        raise Malformed(f"{name}: q is not int8 of shape {shape}")
-    if exponent.dtype != np.uint8 or exponent.shape != shape[:1]:
-        raise Malformed(f"{name}: exponent is not uint8 of shape {shape[:1]}")
-    if q.min() == -128:
-        raise Malformed(f"{name}: q holds -128")
-    if exponent.max() > MAX_EXPONENT:
-        raise Malformed(f"{name}: exponent {exponent.max()} is over {MAX_EXPONENT}")
-    peak = np.maximum(q.max(axis=1), -q.min(axis=1))
-    if ((exponent > 0) & (peak < 64)).any():  # includes a zero row: its exponent is 0
-        raise Malformed(f"{name}: a row's exponent is not minimal")
+def _describe_update(parent: bytes, width: int, encoding: Encoding) -> dict[str, str]:
+    return {"openflock": "update/2", "parent": parent.hex(), "width": str(width), "encoding": encoding}
 
 
-def _describe_update(parent: bytes, factor: Factor) -> dict[str, str]:
-    return {"openflock": "update/1", "parent": parent.hex(), "factor": factor}
-
-
-def _list_update_specs(layout: Layout, factor: Factor) -> dict[str, Spec]:
+def _list_update_specs(layout: Layout, encoding: Encoding, factors: Iterable[Factor]) -> dict[str, Spec]:
+    form = FORMS[encoding]
     specs: dict[str, Spec] = {}
-    for name, shape in layout.compute_shapes(factor).items():
-        specs |= {f"{name}.q": Spec("I8", shape), f"{name}.exponent": Spec("U8", shape[:1])}
+    for factor in factors:
+        blocks = -(-layout.compute_size(factor) // form.block)
+        specs |= {f"{factor}.exponents": Spec("U8", (blocks,)), f"{factor}.codes": Spec("U8", (blocks, form.size))}
     return specs
 
 
-def _compute_update_size(layout: Layout, factor: Factor) -> int:
-    specs = _list_update_specs(layout, factor)
-    header = build_header(_describe_update(bytes(_DIGEST_SIZE), factor), specs)
+def _compute_update_size(layout: Layout, encoding: Encoding, factors: Iterable[Factor]) -> int:
+    specs = _list_update_specs(layout, encoding, factors)
+    header = build_header(_describe_update(bytes(_DIGEST_SIZE), layout.width, encoding), specs)
     return len(header) + sum(spec.compute_size() for spec in specs.values())
 
 
-def _describe_state(layout: Layout, step: int) -> dict[str, str]:
+# --- States --------------------------------------------------------------------------------------------------
+
+
+def encode_state(state: GlobalState) -> bytes:
+    """Encode a state with its layout and recipe; its digest names the state on the ledger."""
+    return b"".join(stream_state(state))
+
+
+def stream_state(state: GlobalState) -> Iterator[Blob]:
+    """Give a state's bytes in pieces."""
+    yield build_state_header(state.layout, state.recipe, state.step)
+    for vectors in (state.factors, state.velocity):
+        for factor in sorted(vectors):
+            yield from stream_vector(vectors[factor])
+
+
+def stream_vector(vector: Vector) -> Iterator[Blob]:
+    """Give a vector's bytes in pieces, and let go of the memory that a mapped file took for each."""
+    for start in range(0, vector.size, PIECE):
+        yield to_bytes(vector[start : start + PIECE])
+        release(vector, 4 * start, 4 * (start + PIECE))
+
+
+def to_bytes(vector: Vector) -> Blob:
+    """Give a vector's little-endian bytes, without a copy where that is possible."""
+    return np.ascontiguousarray(vector, "<i4").view(np.uint8).data
+
+
+def get_digest(state: GlobalState) -> bytes:
+    """Give the digest of a state's bytes, computed once: nobody writes into a state."""
+    if state not in _digests:
+        hasher = hashlib.sha256()
+        for piece in stream_state(state):
+            hasher.update(piece)
+        _digests[state] = hasher.digest()
+    return _digests[state]
+
+
+def decode_state(blob: Blob, known: bytes | None = None) -> GlobalState:
+    """Decode a state from its bytes alone; Malformed unless encoding it gives `blob` again.
+
+    `known` is the digest, where the caller has checked it already.
+    """
+    header = read_header(blob)
+    try:
+        layout, recipe, step = _read_layout(header)
+    except (KeyError, TypeError, ValueError):
+        raise Malformed("the header does not describe a state") from None
+    offset = len(build_state_header(layout, recipe, step))
+    unpack(blob, _describe_state(layout, recipe, step), _list_state_specs(layout, recipe))
+    vectors = {}
+    for name in _list_vectors(recipe):
+        size = layout.compute_size(name[1])
+        vectors[name] = np.frombuffer(blob, "<i4", size, offset)
+        offset += 4 * size
+    factors, velocity = ({f: vectors[kind, f] for kind, f in vectors if kind == wanted} for wanted in ("", "velocity."))
+    try:
+        state = GlobalState(layout, recipe, step, factors, velocity)
+    except ValueError as error:
+        raise Malformed(str(error)) from None
+    if known is not None:
+        _digests[state] = known
+    return state
+
+
+def build_state_header(layout: Layout, recipe: Recipe, step: int) -> bytes:
+    """Write the header of a state's bytes."""
+    return build_header(_describe_state(layout, recipe, step), _list_state_specs(layout, recipe))
+
+
+def _describe_state(layout: Layout, recipe: Recipe, step: int) -> dict[str, str]:
+    numbers = {"rank": layout.rank, "alpha": layout.alpha, "width": layout.width, "step": step}
+    agreed = {
+        f"recipe.{name}": int(value) if isinstance(value, bool) else value for name, value in asdict(recipe).items()
+    }
+    return {"openflock": "state/2", **{name: str(value) for name, value in (numbers | agreed).items()}}
+
+
+def _list_vectors(recipe: Recipe) -> list[tuple[str, Factor]]:
+    """List a state's vectors in the order of their bytes: a prefix of the tensors' names, and a factor."""
+    kinds = ("",) if recipe.optimizer == "plain" else ("", "velocity.")
+    return [(kind, factor) for kind in kinds for factor in FACTORS]
+
+
+def _list_state_specs(layout: Layout, recipe: Recipe) -> dict[str, Spec]:
     return {
-        "openflock": "state/1",
-        "rank": str(layout.rank),
-        "alpha": str(layout.alpha),
-        "step": str(step),
+        f"{kind}{factor}.{name}": Spec("I32", shape)
+        for kind, factor in _list_vectors(recipe)
+        for name, shape in layout.compute_shapes(factor).items()
     }
 
 
-def _list_state_specs(layout: Layout) -> dict[str, Spec]:
-    specs = {f"{name}.A": Spec("I32", shape) for name, shape in layout.compute_shapes("A").items()}
-    return specs | {f"{name}.B": Spec("I32", shape) for name, shape in layout.compute_shapes("B").items()}
-
-
-def _read_layout(header: dict[str, Any]) -> tuple[Layout, int]:
+def _read_layout(header: dict[str, Any]) -> tuple[Layout, Recipe, int]:
     # Takes what it needs and no more: unpack then compares the whole header with the one this layout gives.
     metadata = header["__metadata__"]
-    names = sorted(name.removesuffix(".A") for name in header if name.endswith(".A"))
     modules = []
-    for name in names:
-        (_, inputs), (outputs, _) = header[f"{name}.A"]["shape"], header[f"{name}.B"]["shape"]
+    for name in sorted(name.removeprefix("A.") for name in header if name.startswith("A.")):
+        (_, inputs), (outputs, _) = header[f"A.{name}"]["shape"], header[f"B.{name}"]["shape"]
         if not isinstance(inputs, int) or not isinstance(outputs, int):
             raise TypeError(name)
         modules.append(Module(name, outputs, inputs))
-    # A base makes int refuse whatever is not a string.
-    rank, alpha, step = (int(metadata[key], base=10) for key in ("rank", "alpha", "step"))
-    return Layout(tuple(modules), rank, alpha), step
+    numbers = {name: metadata[f"recipe.{name}"] for name in (field.name for field in fields(Recipe))}
+    for field in fields(Recipe):
+        if field.type in (int, bool):
+            numbers[field.name] = field.type(_read_number(numbers[field.name]))
+    rank, alpha, width, step = (_read_number(metadata[key]) for key in ("rank", "alpha", "width", "step"))
+    return Layout(tuple(modules), rank, alpha, width), Recipe(**numbers), step
+
+
+def _read_number(text: str) -> int:
+    if len(text) > 10:  # cheaper than letting int() try
+        raise ValueError("number too long")
+    return int(text)

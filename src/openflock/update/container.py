@@ -5,6 +5,7 @@ multiple of 8, then the arrays in order of name, without gaps. Any safetensors l
 """
 
 import json
+import mmap
 import re
 from collections.abc import Mapping
 from math import prod
@@ -13,7 +14,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-Blob = bytes | memoryview
+from openflock.protocol.ports import Blob
 
 MAX_HEADER: Final = 2**23  # bytes; holds about 30 000 modules, and JSON takes some 20 times it to parse
 
@@ -81,6 +82,23 @@ def unpack(blob: Blob, metadata: Mapping[str, str], specs: Mapping[str, Spec]) -
         arrays[name] = flat.reshape(spec.shape)
         offset += spec.compute_size()
     return arrays
+
+
+def release(array: NDArray[Any], start: int, stop: int) -> None:
+    """Let the system take back the memory of some bytes of an array that is mapped from a file; they stay readable.
+
+    Without this the memory of a pass over many large blobs would grow with their number.
+    """
+    owner: Any = array
+    while isinstance(owner, np.ndarray):
+        owner = owner.base
+    mapped = owner.obj if isinstance(owner, memoryview) else owner
+    if isinstance(mapped, mmap.mmap):
+        shift = array.ctypes.data - np.frombuffer(mapped, np.uint8).ctypes.data
+        first = -(-(shift + start) // mmap.PAGESIZE) * mmap.PAGESIZE
+        last = min(shift + stop, len(mapped)) // mmap.PAGESIZE * mmap.PAGESIZE
+        if first < last:
+            mapped.madvise(mmap.MADV_DONTNEED, first, last - first)
 
 
 def read_header(blob: Blob) -> dict[str, Any]:

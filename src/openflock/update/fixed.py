@@ -13,10 +13,16 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from openflock.protocol.recipe import Recipe
+
 FRACTION_BITS: Final = 24
 LIMIT: Final = 2**31 - 1  # symmetric: -2**31 never occurs, so negation and abs() cannot overflow
 
+PIECE: Final = 2**20  # numbers that are looked at together
+
 Factor = Literal["A", "B"]
+FACTORS: Final[tuple[Factor, ...]] = ("A", "B")
+Vector = NDArray[np.int32]
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,256}")  # has one spelling in JSON, in hashes and in file names
 
@@ -40,13 +46,16 @@ class Module:
 class Layout:
     """Say which modules carry an adapter, and of what rank; all nodes of a task agree on it.
 
-    The effective weight of a module is W + alpha / rank * B @ A. ValueError unless the modules are sorted by
-    name without repeats and all numbers are 1 to 2**31 - 1.
+    The effective weight of a module is W + alpha / rank * B @ A. `width` is how many components the factors hold:
+    the rank, but in a state to which updates are appended (mode stack). The scale stays alpha / rank there too, so
+    that nobody has to apply it twice. ValueError unless the modules are sorted by name without repeats, the width
+    is 0 to 2**31 - 1 and all other numbers are 1 to 2**31 - 1.
     """
 
     modules: tuple[Module, ...]
     rank: int
     alpha: int
+    width: int = -1  # the rank, if not said
 
     def __post_init__(self) -> None:
         names = [module.name for module in self.modules]
@@ -54,70 +63,117 @@ class Layout:
             raise ValueError("fixed: modules must be sorted by name, unique, and at least one")
         if not (1 <= self.rank <= LIMIT and 1 <= self.alpha <= LIMIT):
             raise ValueError("fixed: rank and alpha must be 1 to 2**31 - 1")
+        if self.width == -1:
+            object.__setattr__(self, "width", self.rank)
+        if not 0 <= self.width <= LIMIT:
+            raise ValueError("fixed: width must be 0 to 2**31 - 1")
+
+    def resize(self, width: int) -> "Layout":
+        """Give the layout of factors with another number of components."""
+        return Layout(self.modules, self.rank, self.alpha, width)
 
     def compute_shapes(self, factor: Factor) -> dict[str, tuple[int, int]]:
-        """List the shape of one factor in every module: A is (rank, inputs), B is (outputs, rank)."""
+        """List the shape of one factor in every module: A is (width, inputs), B is (outputs, width)."""
         if factor == "A":
-            return {module.name: (self.rank, module.inputs) for module in self.modules}
-        return {module.name: (module.outputs, self.rank) for module in self.modules}
+            return {module.name: (self.width, module.inputs) for module in self.modules}
+        return {module.name: (module.outputs, self.width) for module in self.modules}
+
+    def compute_size(self, factor: Factor) -> int:
+        """Count the numbers of one factor over all modules."""
+        return sum(rows * columns for rows, columns in self.compute_shapes(factor).values())
+
+    def list_spans(self, factor: Factor) -> list[tuple[int, int, int]]:
+        """List where each module's matrix begins in the factor's vector, with its rows and columns."""
+        spans, start = [], 0
+        for rows, columns in self.compute_shapes(factor).values():
+            spans.append((start, rows, columns))
+            start += rows * columns
+        return spans
+
+    def split(self, factor: Factor, vector: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """Cut a factor's vector into the modules' matrices; they share its memory."""
+        return {
+            module.name: vector[start : start + rows * columns].reshape(rows, columns)
+            for module, (start, rows, columns) in zip(self.modules, self.list_spans(factor), strict=True)
+        }
+
+    def join(self, factor: Factor, matrices: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+        """Put the modules' matrices into one vector, in the layout's order; ValueError if they are not the layout's."""
+        shapes = self.compute_shapes(factor)
+        if {name: matrix.shape for name, matrix in matrices.items()} != shapes:
+            raise ValueError(f"fixed: the modules or shapes of factor {factor} are not those of the layout")
+        return np.concatenate([matrices[name].ravel() for name in shapes])
 
 
 @dataclass(frozen=True, eq=False)
 class GlobalState:
     """Hold the agreed adapter after `step` accepted steps; compare two by their digests.
 
-    ValueError unless A and B hold exactly the layout's modules as int32 arrays of the right shapes within
-    +-LIMIT. The arrays are shared, not copied: nobody writes into a state.
+    A factor is one vector: the int32 numbers of all modules, one after another in the layout's order. `velocity`
+    is empty unless the recipe's outer optimizer has momentum. ValueError unless every vector has the layout's size and
+    lies within +-LIMIT. The arrays are shared, not copied, and may be read from a mapped file: nobody writes
+    into a state.
     """
 
     layout: Layout
+    recipe: Recipe
     step: int
-    A: Mapping[str, NDArray[np.int32]]
-    B: Mapping[str, NDArray[np.int32]]
+    factors: Mapping[Factor, Vector]
+    velocity: Mapping[Factor, Vector]
 
     def __post_init__(self) -> None:
         if not 0 <= self.step <= LIMIT:
             raise ValueError("fixed: step must be 0 to 2**31 - 1")
-        for factor in ("A", "B"):
-            self._check_factor(factor)
+        if self.layout.width != self.layout.rank and self.recipe.mode != "stack":
+            raise ValueError("fixed: the width differs from the rank only where updates are stacked")
+        wanted = FACTORS if self.recipe.optimizer != "plain" else ()
+        if set(self.factors) != set(FACTORS) or set(self.velocity) != set(wanted):
+            raise ValueError("fixed: the factors or velocities are not those of the recipe")
+        for vectors in (self.factors, self.velocity):
+            for factor, vector in vectors.items():
+                self._check_vector(factor, vector)
 
-    def get_factor(self, factor: Factor) -> Mapping[str, NDArray[np.int32]]:
-        """Give all modules' arrays of one factor."""
-        return self.A if factor == "A" else self.B
+    @property
+    def trained(self) -> tuple[Factor, ...]:
+        """Say which factors the next update trains.
 
-    def _check_factor(self, factor: Factor) -> None:
-        arrays, shapes = self.get_factor(factor), self.layout.compute_shapes(factor)
-        if arrays.keys() != shapes.keys():
-            raise ValueError(f"fixed: the modules of factor {factor} are not those of the layout")
-        for name, shape in shapes.items():
-            if arrays[name].dtype != np.int32 or arrays[name].shape != shape:
-                raise ValueError(f"fixed: {name} of factor {factor} is not int32 of shape {shape}")
-            if arrays[name].min() < -LIMIT:
-                raise ValueError(f"fixed: {name} of factor {factor} holds -2**31")
+        B starts at zero, and while it is zero A has no gradient, so B goes first. With the other factor frozen,
+        the mean of the factor gives the mean of the product: aggregation is exact (RoLoRA, arXiv 2409.02346; with A
+        frozen for good FFA-LoRA, arXiv 2403.12313). Where updates are stacked, each brings both factors (FLoRA,
+        arXiv 2409.05976).
+        """
+        if self.recipe.mode == "stack":
+            return FACTORS
+        return ("A",) if self.recipe.mode == "alternate" and self.step % 2 else ("B",)
+
+    def get_factor(self, factor: Factor) -> dict[str, NDArray[np.int32]]:
+        """Give all modules' matrices of one factor."""
+        return self.layout.split(factor, self.factors[factor])
+
+    def _check_vector(self, factor: Factor, vector: Vector) -> None:
+        if vector.dtype != np.int32 or vector.shape != (self.layout.compute_size(factor),):
+            raise ValueError(f"fixed: factor {factor} is not int32 of the layout's size")
+        # In pieces, so that a mapped file need not be in memory as a whole.
+        for start in range(0, vector.size, PIECE):
+            if vector[start : start + PIECE].min() < -LIMIT:
+                raise ValueError(f"fixed: factor {factor} holds -2**31")
 
 
-def trained_factor(step: int) -> Factor:
-    """Say which factor the next update trains after `step` accepted steps.
-
-    B starts at zero, and while it is zero A has no gradient, so B goes first. With the other factor frozen,
-    the mean of the factor gives the mean of the product: aggregation is exact (RoLoRA, arXiv 2409.02346).
-    """
-    return "B" if step % 2 == 0 else "A"
-
-
-def initial_state(layout: Layout, seed: bytes) -> GlobalState:
-    """Expand a task's seed into the state before the first step: A uniform, B zero.
+def initial_state(layout: Layout, seed: bytes, recipe: Recipe | None = None) -> GlobalState:
+    """Expand a task's seed into the state before the first step: A uniform, B zero; empty where updates are stacked.
 
     A lies in +-1/sqrt(inputs), PEFT's default (Kaiming-uniform with a = sqrt(5)). It comes from SHAKE-256 and
     integer arithmetic alone, so it needs no transfer and no library's random generator.
     """
-    shapes = layout.compute_shapes("B")
-    return GlobalState(
-        layout,
-        step=0,
-        A={module.name: _expand_seed(seed, module, layout.rank) for module in layout.modules},
-        B={name: np.zeros(shape, np.int32) for name, shape in shapes.items()},
-    )
+    recipe = recipe or Recipe()
+    if recipe.mode == "stack":
+        layout = layout.resize(0)
+    factors: dict[Factor, Vector] = {
+        "A": np.concatenate([expand_seed(seed, module, layout.width) for module in layout.modules]),
+        "B": np.zeros(layout.compute_size("B"), np.int32),
+    }
+    velocity = {factor: np.zeros_like(factors[factor]) for factor in FACTORS} if recipe.optimizer != "plain" else {}
+    return GlobalState(layout, recipe, 0, factors, velocity)
 
 
 def to_float(values: NDArray[np.int32]) -> NDArray[np.float32]:
@@ -137,20 +193,8 @@ def to_fixed(values: NDArray[np.floating[Any]]) -> NDArray[np.int32]:
     return np.rint(clipped * 2.0**FRACTION_BITS).astype(np.int32)
 
 
-def divide_half_even(numerator: NDArray[np.int64], denominator: int | NDArray[np.int64]) -> NDArray[np.int64]:
-    """Divide integers, rounding to the nearest and a tie to the even neighbour.
-
-    The denominator, 1 to 2**62, may be an array that broadcasts against the numerator. Half-even has no drift
-    that many rounds could add up.
-    """
-    quotient = numerator // denominator
-    twice = 2 * (numerator - quotient * denominator)  # in [0, 2 * denominator): floor division
-    is_up = (twice > denominator) | ((twice == denominator) & (quotient % 2 == 1))
-    rounded: NDArray[np.int64] = quotient + is_up
-    return rounded
-
-
-def _expand_seed(seed: bytes, module: Module, rank: int) -> NDArray[np.int32]:
+def expand_seed(seed: bytes, module: Module, rank: int) -> Vector:
+    """Expand a seed into one module's initial A, row by row."""
     # The length prefix keeps (seed, name) pairs apart: no two of them hash the same bytes.
     tag = b"openflock/initial-A/1" + len(seed).to_bytes(8, "little") + seed + module.name.encode()
     words = hashlib.shake_256(tag).digest(4 * rank * module.inputs)
@@ -158,4 +202,4 @@ def _expand_seed(seed: bytes, module: Module, rank: int) -> NDArray[np.int32]:
     bound = isqrt(2 ** (2 * FRACTION_BITS) // module.inputs)
     # 2 * bound + 1 < 2**26, so the product stays below 2**58.
     values = (draws * (2 * bound + 1) >> 32) - bound
-    return values.astype(np.int32).reshape(rank, module.inputs)
+    return values.astype(np.int32)

@@ -1,29 +1,46 @@
-"""Multiply integer matrices exactly with the float unit: limbs of 16 bits, whose sums stay below 2**53."""
+"""Multiply integer matrices exactly with the float unit: no BLAS, thread count or fused multiply-add can change a bit.
 
+A float64 sum of integers is exact in every order while all partial sums stay below 2**53.
+"""
+
+from math import ceil, log2
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-_COLUMNS: Final = 2**20  # products of two limbs are below 2**32, so this many of them sum below 2**53
+EXACT_BITS: Final = 53
+_LIMB: Final = 16
+_COLUMNS: Final = 2**16  # with limbs of 16 bits: 2**16 products below 2**32 sum below 2**48
 
 
-def compute_gram(rows: NDArray[np.integer[Any]]) -> NDArray[np.object_]:
-    """Compute rows @ rows.T exactly, as Python integers.
+def multiply_exact(left: NDArray[Any], right: NDArray[Any]) -> NDArray[np.object_]:
+    """Compute left @ right.T as Python integers.
 
-    rows: (k, n) integers within int32. A float64 sum of integers below 2**53 is exact in every order, so no
-    BLAS, thread count or fused multiply-add can change the result. Memory beyond the input is bounded.
+    left: (k, n), right: (m, n), integers within int32 of any dtype. One product where the sizes allow it, else by
+    limbs of 16 bits. Memory beyond the inputs is bounded.
     """
-    k, n = rows.shape
-    total = np.zeros((k, k), object)
-    for start in range(0, n, _COLUMNS):
-        part = rows[:, start : start + _COLUMNS].astype(np.int64)
-        low = (part & 0xFFFF).astype(np.float64)  # 0 to 2**16 - 1
-        high = (part >> 16).astype(np.float64)  # -2**15 to 2**15 - 1
-        cross = _to_integers(high @ low.T)
-        total += (_to_integers(high @ high.T) << 32) + ((cross + cross.T) << 16) + _to_integers(low @ low.T)
+    total = np.zeros((len(left), len(right)), object)
+    for start in range(0, left.shape[1], _COLUMNS):
+        a, b = left[:, start : start + _COLUMNS], right[:, start : start + _COLUMNS]
+        total += _multiply_limbs(a.astype(np.float64, copy=False), b.astype(np.float64, copy=False))
     return total
 
 
+def _multiply_limbs(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.object_]:
+    if _count_bits(a) + _count_bits(b) + ceil(log2(a.shape[1])) <= EXACT_BITS:
+        return _to_integers(a @ b.T)
+    a_high, b_high = np.floor(np.ldexp(a, -_LIMB)), np.floor(np.ldexp(b, -_LIMB))
+    a_low, b_low = a - np.ldexp(a_high, _LIMB), b - np.ldexp(b_high, _LIMB)
+    cross = _to_integers(a_high @ b_low.T) + _to_integers(a_low @ b_high.T)
+    product = (_to_integers(a_high @ b_high.T) << 2 * _LIMB) + (cross << _LIMB) + _to_integers(a_low @ b_low.T)
+    return np.asarray(product, object)
+
+
+def _count_bits(values: NDArray[np.float64]) -> int:
+    return int(max(values.max(initial=0), -values.min(initial=0))).bit_length()
+
+
 def _to_integers(exact: NDArray[np.float64]) -> NDArray[np.object_]:
-    return exact.astype(np.int64).astype(object)
+    integers: NDArray[np.object_] = exact.astype(np.int64).astype(object)
+    return integers

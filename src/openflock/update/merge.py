@@ -1,25 +1,47 @@
 """Compute what a round leads to: the candidate state and the near-duplicates among its accepted updates."""
 
+import hashlib
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
+from openflock.protocol.ports import Blob
+from openflock.protocol.recipe import Recipe
 from openflock.protocol.rules import Rules
 from openflock.protocol.settlement import MERGED_VERDICTS
 from openflock.protocol.types import Proposal, Round
-from openflock.update.admission import check_admission
-from openflock.update.aggregate import compute_candidate
-from openflock.update.codec import encode_state
+from openflock.update.aggregate import stream_candidate
+from openflock.update.codec import Update
 from openflock.update.duplicates import find_duplicates
 from openflock.update.fixed import GlobalState
+from openflock.update.geometry import compute_norm, compute_products
+from openflock.update.robust import Plan, compute_plan
+
+Admit = Callable[[Proposal], Update]
 
 
 @dataclass(frozen=True)
 class Merge:
-    """What honest voters attest: the candidate's bytes, and 4 bits a slot naming the lowest near-duplicate."""
+    """What honest voters attest: the candidate, and 4 bits a slot naming the lowest near-duplicate."""
 
-    candidate: bytes
+    state: GlobalState
+    updates: Sequence[Update]
+    plan: Plan
     duplicates: int
+
+    def stream(self) -> Iterator[Blob]:
+        """Give the candidate's bytes in pieces; they can be had again."""
+        return stream_candidate(self.state, self.updates, self.plan)
+
+    def compute_digest(self) -> bytes:
+        """Hash the candidate without keeping it."""
+        hasher = hashlib.sha256()
+        for piece in self.stream():
+            hasher.update(piece)
+        return hasher.digest()
 
 
 def list_accepted(current: Round) -> list[int]:
@@ -27,22 +49,37 @@ def list_accepted(current: Round) -> list[int]:
     return [slot for slot, judgement in enumerate(current.judgements) if judgement.verdict in MERGED_VERDICTS]
 
 
-def compute_merge(
-    rules: Rules, current: Round, state: GlobalState, fetch: Callable[[Proposal], bytes], shuffle: int = 0
-) -> Merge:
+def compute_merge(rules: Rules, current: Round, state: GlobalState, admit: Admit, shuffle: int = 0) -> Merge:
     """Merge the accepted updates of a judged round, weighted by seats; exact, so all nodes get the same bytes.
 
     `shuffle` seeds another order of summation, for who wants to see that it changes nothing.
-    Raises what `fetch` raises, and Inadmissible if a false majority accepted what no honest node may merge.
+    Raises what `admit` raises: Inadmissible if a false majority accepted what no honest node may merge.
     """
     accepted = list_accepted(current)
-    updates = [check_admission(state, fetch(current.proposals[slot]), rules.norm_ceiling) for slot in accepted]
-    weights = [current.proposers[slot].weight for slot in accepted]
-    weighted = list(zip(weights, updates, strict=True))
-    if shuffle:
-        random.Random(shuffle).shuffle(weighted)
-    candidate = encode_state(compute_candidate(state, weighted))
-    originals = find_duplicates(updates, rules.duplicate_cosine)
+    updates = [admit(current.proposals[slot]) for slot in accepted]
+    originals = find_duplicates(state, updates, rules.duplicate_cosine)
     named = dict(zip(accepted, (accepted[position] for position in originals), strict=True))
     word = sum(named.get(slot, slot) << (4 * slot) for slot in range(len(current.proposers)))
-    return Merge(candidate, word)
+    # By digest: the order of appended components must not depend on who merges.
+    order = sorted(range(len(accepted)), key=lambda i: (current.proposals[accepted[i]].digest, accepted[i]))
+    if shuffle and state.recipe.mode != "stack":
+        random.Random(shuffle).shuffle(order)
+    weights = [current.proposers[accepted[i]].weight for i in order]
+    digests = [current.proposals[accepted[i]].digest for i in order]
+    updates = [updates[i] for i in order]
+    plan = compute_plan(state.recipe, weights, _measure(state, updates), digests)
+    return Merge(state, updates, plan, word)
+
+
+def needs_products(recipe: Recipe) -> bool:
+    """Answer whether a recipe compares updates with one another; the others need norms at most."""
+    return recipe.mixing or recipe.aggregator in ("krum", "multi_krum", "geometric_median")
+
+
+def _measure(state: GlobalState, updates: Sequence[Update]) -> NDArray[np.object_]:
+    if needs_products(state.recipe):
+        return compute_products(state, updates)
+    norms = [compute_norm(state, update) if state.recipe.clip else 0 for update in updates]
+    products = np.zeros((len(updates), len(updates)), object)
+    np.fill_diagonal(products, norms)
+    return products

@@ -1,0 +1,85 @@
+"""Measure updates by what they do to the model: exact inner products of the changes of the effective weights.
+
+A change is B @ A of a module, outputs x inputs, and is never formed: with k components on both sides,
+<B1 A1, B2 A2> = sum(B1.T @ B2 * (A1 @ A2.T)), two matrices of k x k. On a step that trains one factor, the other is
+the state's.
+"""
+
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from typing import Final
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from numpy.typing import NDArray
+
+from openflock.update.codec import Update
+from openflock.update.fixed import FRACTION_BITS, Factor, GlobalState, Layout
+from openflock.update.gram import multiply_exact
+
+_NUMBERS: Final = 2**16  # of each update at once
+_frozen: WeakKeyDictionary[GlobalState, list[NDArray[np.object_]]] = WeakKeyDictionary()
+_norms: WeakKeyDictionary[Update, int] = WeakKeyDictionary()
+
+
+def compute_squared_norm(state: GlobalState, update: Update) -> Fraction:
+    """Compute the squared Frobenius norm of the change of the effective weights over all modules, exactly."""
+    return compute_norm(state, update) * compute_unit(state.layout)
+
+
+def compute_norm(state: GlobalState, update: Update) -> int:
+    """Compute the squared norm in the unit of compute_products; once for each update: clipping has it already."""
+    if update not in _norms:
+        _norms[update] = compute_products(state, [update])[0, 0]
+    return _norms[update]
+
+
+def compute_unit(layout: Layout) -> Fraction:
+    """Give what 1 in compute_products means: four factors of 2**-24, and the scale alpha / rank twice."""
+    return Fraction(layout.alpha**2, layout.rank**2 << 4 * FRACTION_BITS)
+
+
+def compute_products(state: GlobalState, updates: Sequence[Update]) -> NDArray[np.object_]:
+    """Compute all inner products of the updates' changes as Python integers; the diagonal holds squared norms."""
+    bounds = np.cumsum([0, *(update.layout.width for update in updates)])
+    total = np.zeros((len(updates), len(updates)), object)
+    for left, right in zip(_list_grams(state, updates, "B"), _list_grams(state, updates, "A"), strict=True):
+        product = left * right
+        for i, j in np.ndindex(total.shape):
+            total[i, j] += product[bounds[i] : bounds[i + 1], bounds[j] : bounds[j + 1]].sum()
+    return total
+
+
+def compute_dots(state: GlobalState, updates: Sequence[Update]) -> NDArray[np.object_]:
+    """Compute all inner products of the updates' own numbers as Python integers; updates of one width."""
+    total = np.zeros((len(updates), len(updates)), object)
+    for factor in state.trained:
+        size = updates[0].layout.compute_size(factor)
+        for start in range(0, size, _NUMBERS):
+            rows = np.stack([update.read(factor, start, min(start + _NUMBERS, size)) for update in updates])
+            total += multiply_exact(rows, rows)
+    return total
+
+
+def _list_grams(state: GlobalState, updates: Sequence[Update], factor: Factor) -> Iterator[NDArray[np.object_]]:
+    """Multiply, module by module, all components of all updates with one another: (sum of widths) squared."""
+    if factor not in state.trained:
+        for gram in _list_frozen_grams(state, factor):
+            yield np.tile(gram, (len(updates), len(updates)))
+        return
+    for spans in zip(*(update.layout.list_spans(factor) for update in updates), strict=True):
+        matrices = [
+            update.read(factor, start, start + rows * columns).reshape(rows, columns)
+            for update, (start, rows, columns) in zip(updates, spans, strict=True)
+        ]
+        components = np.concatenate(matrices if factor == "A" else [matrix.T for matrix in matrices])
+        yield multiply_exact(components, components)
+
+
+def _list_frozen_grams(state: GlobalState, factor: Factor) -> list[NDArray[np.object_]]:
+    """Multiply the components of the factor that a step leaves alone; once for all updates to a state."""
+    if state not in _frozen:
+        matrices = state.get_factor(factor).values()
+        components = (matrix if factor == "A" else matrix.T for matrix in matrices)
+        _frozen[state] = [multiply_exact(each, each) for each in components]
+    return _frozen[state]
