@@ -1,109 +1,124 @@
-"""What each call burns; `python -m tests.contracts.gas` prints a table.
+"""What every call of a task burns with a number of registered nodes.
 
-A Pair whose every call counts as a transaction of its own: storage starts cold, and refunds and calldata count.
-Two rounds are played, since a first round fills storage that later rounds only overwrite.
+The same task is played at every size. What a call burns depends on which storage is new, and so on what happened
+before: calls of a round are told by the round.
 """
 
-import warnings
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
+from statistics import median_low
 
 from openflock.protocol.ballot import Mark
-from openflock.protocol.calls import Advance, Call, Commit, Fund, Join
-from openflock.protocol.types import Act, Address, Flag, Phase
+from openflock.protocol.calls import Fund, Join
+from openflock.protocol.types import Act, Flag
 
-from ..protocol.helpers import CREATOR, STAKE, Play, make_address, make_genesis, play_round
-from .chain import Log
-from .pair import Pair, get_function
+from ..protocol.helpers import CREATOR, STAKE, Play, make_address, play_round
+from . import life
+from .meter import Meter, Spent
 
-INTRINSIC = 21_000
-PHASES = ("propose", "publish", "probe", "expose", "vote", "reveal", "attest", "confirm")
-NODES = tuple(make_address(f"node {i}") for i in range(256))
+PROPOSERS, VOTERS = 8, 16
+SIZES = (16, 256, 4096)
+LARGEST = 256  # members of which the largest committees are drawn
 
-
-class Meter(Pair):
-    """A Pair that weighs its calls."""
-
-    def __init__(self, **overrides: int | bytes) -> None:
-        self.spent: dict[str, list[int]] = defaultdict(list)
-        super().__init__(make_genesis(**dict.fromkeys(PHASES, 1000), unbonding=100_000, **overrides))
-
-    def _call_contract(self, call: Call) -> tuple[tuple[Log, ...], str | None]:
-        state = self.chain.env.evm.vm.state
-        state.lock_changes()
-        state._account_db._reset_access_counters()
-        name = self._name(call)
-        logs, refusal = super()._call_contract(call)
-        if refusal is None:
-            self.spent[name].append(self._weigh(call))
-        return logs, refusal
-
-    def _weigh(self, call: Call) -> int:
-        _, *values = vars(call).values()
-        data = self.task.encode(get_function(call), *values)
-        used = INTRINSIC + sum(16 if byte else 4 for byte in data) + self.task.gas
-        return used - min(self.task.refund, used // 5)
-
-    def _name(self, call: Call) -> str:
-        if isinstance(call, Commit):
-            return f"commit {call.act.name.lower()}"
-        if isinstance(call, Advance):
-            return f"advance from {self.state.phase.name.lower()}"
-        return get_function(call)
+MONEY = "stake and money"
+FIRST, LATER = "the first round: all agree", "a later round: all agree"
+ROUNDS = {
+    FIRST: life.play_agreed,
+    LATER: life.play_agreed,
+    "one update is inadmissible": life.play_inadmissible,
+    "one voter is absent": life.play_no_show,
+    "one update has a backdoor, which four show": life.play_backdoor,
+    "nobody attests": life.play_silence,
+    "an appeal convicts two": life.play_appeal,
+}
+# Calls that belong to no round. The first join is apart, since it makes the inner nodes of the tree.
+MONEY_CALLS = ("fund", "first join", "join", "top_up", "leave", "withdraw", "resolve", "claim", "cancel")
+# What a round with a fault changes in calls that every round has.
+DECISIONS = ("advance from reveal", "advance from confirm", "advance from reattest", "advance from reconfirm")
 
 
-def make_meter(nodes: Sequence[Address], **overrides: int | bytes) -> Meter:
-    """A funded task that the nodes joined, of all domains."""
-    meter = Meter(**overrides)
-    meter.submit(Fund(CREATOR, 10**12))
-    for position, node in enumerate(nodes):
-        meter.submit(Join(node, position % meter.get_genesis().rules.domains, STAKE))
-    return meter
+@dataclass(frozen=True)
+class Figure:
+    """What one kind of call burned."""
+
+    calls: int
+    typical: int  # the median
+    worst: int
+    total: int
 
 
-def print_table(title: str, spent: dict[str, list[int]]) -> None:
-    """Print what each call burned: how often, the mean, the most."""
-    print(f"\n{title}\n  {'call':<24}{'n':>5}{'mean':>12}{'most':>12}")
-    for name, gas in spent.items():
-        print(f"  {name:<24}{len(gas):>5}{sum(gas) // len(gas):>12,}{max(gas):>12,}")
-    print(f"  {'all':<24}{sum(map(len, spent.values())):>5}{'':>12}{sum(map(sum, spent.values())):>12,}")
+Chapter = dict[str, Figure]  # by call
+Figures = dict[str, Chapter]
 
 
-def measure_round(nodes: int, proposers: int, voters: int) -> None:
-    """A round in which all agree, after another."""
-    meter = make_meter(NODES[:nodes], proposer_seats=proposers, voter_seats=voters)
-    print_table(f"joining: {nodes} nodes", meter.spent)
-    for title in ("first round", "second round"):
-        meter.spent.clear()
-        play_round(meter)
-        print_table(f"{title}: {nodes} nodes, {proposers} proposer and {voters} voter seats", meter.spent)
+def measure(nodes: int) -> tuple[Meter, Figures]:
+    """Play a task of so many nodes to its end; give it, and what its calls burned."""
+    meter = Meter(proposer_seats=PROPOSERS, voter_seats=VOTERS, witnesses=4, rounds=8)
+    life.fill(meter, life.make_nodes(nodes))
+    chapters = {MONEY: split_joins(meter.take())}
+    for title, play in ROUNDS.items():
+        play(meter)
+        chapters[title] = meter.take()
+    life.empty(meter)
+    chapters["the end"] = meter.take()
+    return meter, summarise(arrange(chapters))
 
 
-def measure_worst() -> int:
-    """Every seat its own node, every proposal a backdoor with four accusers: all that one call can be asked to do."""
-    meter = make_meter(NODES, proposer_seats=16, voter_seats=32, witnesses=4, gather=1000)
-    play_round(meter, until=Phase.PROPOSE)
+def split_joins(spent: Spent) -> Spent:
+    first, *others = spent["join"]
+    return spent | {"first join": [first], "join": others}
+
+
+def arrange(chapters: Mapping[str, Spent]) -> dict[str, Spent]:
+    """Gather the calls that belong to no round; of a round with a fault, keep what it changes."""
+    arranged: dict[str, Spent] = {MONEY: {name: [] for name in MONEY_CALLS}}
+    for title, spent in chapters.items():
+        for name, gas in spent.items():
+            if name in MONEY_CALLS:
+                arranged[MONEY][name] += gas
+            elif title in (FIRST, LATER) or name in DECISIONS or name not in chapters[LATER]:
+                arranged.setdefault(title, {})[name] = gas
+    return arranged
+
+
+def summarise(chapters: Mapping[str, Spent]) -> Figures:
+    return {
+        title: {name: Figure(len(gas), median_low(gas), max(gas), sum(gas)) for name, gas in spent.items()}
+        for title, spent in chapters.items()
+    }
+
+
+# --- The largest committees ----------------------------------------------------------------------------------
+
+
+def measure_largest() -> Figures:
+    """All that one call can be asked to do, whatever the number of members: 16 proposers and 32 voters, each apart."""
+    plays = {
+        "all agree": play_round,
+        "sixteen backdoors, which 64 show": play_backdoors,
+        "half publish, nobody attests": play_silence,
+    }
+    chapters = {}
+    for title, play in plays.items():
+        meter = Meter(proposer_seats=16, voter_seats=32, witnesses=4)
+        meter.submit(Fund(CREATOR, 10**12))
+        for node in life.make_nodes(LARGEST):
+            meter.submit(Join(node, 0, STAKE))  # the minimum, so that whoever is slashed is no member any more
+        meter.take()
+        life.draw(meter, life.is_apart)
+        play(meter)
+        chapters[title] = meter.take()
+    return summarise(chapters)
+
+
+def play_backdoors(meter: Meter) -> None:
     proposers = [seat.node for seat in meter.state.round.proposers]
-    accusers = {make_address(f"accuser {i}"): (proposers[i % len(proposers)], 100) for i in range(4 * len(proposers))}
-    bad = Play(mark=lambda voter, proposer: Mark(100, Flag.SUSPECT), witnesses=accusers)
-    play_round(meter, bad)
-    voters = len(meter.state.ended.voters)
-    print_table(f"{len(proposers)} backdoors, {voters} voters, {len(accusers)} accusers", meter.spent)
-    return max(map(max, meter.spent.values()))
+    accusations = {make_address(f"accuser {i}"): (proposers[i % 16], 100) for i in range(64)}
+    play_round(meter, Play(mark=lambda voter, proposer: Mark(100, Flag.SUSPECT), witnesses=accusations))
 
 
-def measure_silence() -> int:
-    """All are drawn and attest nothing: every seat is charged."""
-    meter = make_meter(NODES, proposer_seats=16, voter_seats=32, gather=1000)
-    play_round(meter, Play(absent={Act.ATTESTATION: NODES, Act.APPEAL: NODES}, hiding={Act.UPDATE: NODES[::2]}))
-    print_table("nobody attests, half publish", meter.spent)
-    return max(map(max, meter.spent.values()))
-
-
-if __name__ == "__main__":
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        measure_round(16, 8, 16)
-        measure_round(256, 8, 16)
-        measure_worst()
-        measure_silence()
+def play_silence(meter: Meter) -> None:
+    nodes = meter.state.nodes
+    hiding = [seat.node for seat in meter.state.round.proposers[::2]]
+    absent = dict.fromkeys((Act.ATTESTATION, Act.APPEAL), nodes)
+    play_round(meter, Play(absent=absent, hiding={Act.UPDATE: hiding}))
