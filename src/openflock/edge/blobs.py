@@ -4,6 +4,7 @@ import mmap
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from hashlib import file_digest, sha256
 from pathlib import Path
@@ -31,10 +32,13 @@ class DirectoryStore:
     def put_stream(self, parts: Iterable[Blob]) -> Digest:
         """Write what the parts make up, hashing as it goes; a blob that is here already, and whole, stays as it is."""
         hasher = sha256()
-        with open_atomically(self.directory, self._mode) as (file, place):
-            for part in parts:
-                hasher.update(part)
+        with open_atomically(self.directory, self._mode) as (file, place), ThreadPoolExecutor(1) as beside:
+            hashed = beside.submit(lambda: None)
+            for part in parts:  # one is hashed while the next is computed
+                hashed.result()
+                hashed = beside.submit(hasher.update, part)
                 file.write(part)
+            hashed.result()
             digest = hasher.digest()
             if not self._holds(digest):
                 place(self._locate(digest))

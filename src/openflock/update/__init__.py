@@ -9,6 +9,7 @@ geometry.py    norms and inner products of what updates do to the model
 admission.py   what every voter can check alike: form, parent, norm
 robust.py      what each update counts for: clip, mixing, Krum, medians ...
 aggregate.py   merge updates into the next state, piece by piece
+ahead.py       a few pieces ahead, in threads
 stack.py       append updates of any rank to the state
 outer.py       the outer optimizers in fixed point
 duplicates.py  updates that are nearly the same

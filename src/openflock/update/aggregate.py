@@ -11,13 +11,17 @@ from numpy.typing import NDArray
 
 from openflock.protocol.ports import Blob
 from openflock.update import stack
+from openflock.update.ahead import map_ahead
 from openflock.update.codec import Update, build_state_header, decode_state, stream_vector, to_bytes
+from openflock.update.compress import FORMS
 from openflock.update.container import release
 from openflock.update.fixed import Factor, GlobalState
 from openflock.update.outer import saturate, step_values, step_velocity
 from openflock.update.robust import Plan, combine, reduce_weights
 
-_NUMBERS: Final = 320 * 256  # merged at once: whole blocks of every encoding, and they stay in the processor's cache
+_BLOCKS: Final = 320  # numbers; a whole number of blocks in every encoding
+_TOGETHER: Final = 1024  # times as many are expanded at once, of all updates: they stay in the processor's cache
+_PIECE: Final = 2048 * _BLOCKS  # given out at once: worth a thread of its own
 
 
 def stream_candidate(state: GlobalState, updates: Sequence[Update], plan: Plan) -> Iterator[Blob]:
@@ -49,29 +53,44 @@ def compute_share(state: GlobalState, update: Update, weight: int, total: int) -
         return stack.append(state, [update], plan)
     moved = {factor: np.empty_like(state.factors[factor]) for factor in state.trained}
     for factor, vector in moved.items():
-        for piece, delta in _iterate_deltas([update], plan, factor, vector.size):
-            vector[piece] = saturate(state.factors[factor][piece] + delta)
+        for piece, delta in _iterate_deltas([update], plan, factor, slice(0, vector.size)):
+            vector[piece] = saturate(np.add(state.factors[factor][piece], delta, out=delta))
     return GlobalState(state.layout, state.recipe, state.step + 1, {**state.factors, **moved}, state.velocity)
 
 
 def _stream_merged(state: GlobalState, updates: Sequence[Update], plan: Plan, factor: Factor) -> Iterator[Blob]:
     values, velocity = state.factors[factor], state.velocity.get(factor)
-    for piece, delta in _iterate_deltas(updates, plan, factor, values.size):
-        speed = None if velocity is None else step_velocity(state.recipe, velocity[piece], delta)
-        yield to_bytes(step_values(state.recipe, values[piece], speed, delta))
-        release(values, 4 * piece.start, 4 * piece.stop)
+
+    def merge(whole: slice) -> Blob:
+        merged = np.empty(whole.stop - whole.start, np.int32)
+        for piece, delta in _iterate_deltas(updates, plan, factor, whole):
+            speed = None if velocity is None else step_velocity(state.recipe, velocity[piece], delta)
+            moved = step_values(state.recipe, values[piece], speed, delta)
+            merged[piece.start - whole.start : piece.stop - whole.start] = moved
+        release(values, 4 * whole.start, 4 * whole.stop)
+        return to_bytes(merged)
+
+    return map_ahead(merge, _cut(slice(0, values.size), _PIECE))
 
 
 def _stream_moved(state: GlobalState, updates: Sequence[Update], plan: Plan, factor: Factor) -> Iterator[Blob]:
     velocity = state.velocity[factor]
-    for piece, delta in _iterate_deltas(updates, plan, factor, velocity.size):
+    for piece, delta in _iterate_deltas(updates, plan, factor, slice(0, velocity.size)):
         yield to_bytes(step_velocity(state.recipe, velocity[piece], delta))
 
 
 def _iterate_deltas(
-    updates: Sequence[Update], plan: Plan, factor: Factor, size: int
+    updates: Sequence[Update], plan: Plan, factor: Factor, whole: slice
 ) -> Iterator[tuple[slice, NDArray[np.float64]]]:
     """Merge piece by piece; the deltas are integers in units of 2**-24."""
-    for start in range(0, size, _NUMBERS):
-        piece = slice(start, min(start + _NUMBERS, size))
-        yield piece, combine(plan, np.stack([update.read(factor, piece.start, piece.stop) for update in updates]))
+    block = FORMS[updates[0].encoding].block
+    values = np.empty((len(updates), _BLOCKS * max(1, _TOGETHER // len(updates))))
+    for piece in _cut(whole, values.shape[1]):
+        first, last = piece.start // block, -(-piece.stop // block)
+        for row, update in zip(values, updates, strict=True):
+            update.read_blocks(factor, first, last, row[: (last - first) * block])
+        yield piece, combine(plan, values[:, : piece.stop - piece.start])
+
+
+def _cut(whole: slice, size: int) -> Iterator[slice]:
+    return (slice(start, min(start + size, whole.stop)) for start in range(whole.start, whole.stop, size))

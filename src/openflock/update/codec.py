@@ -44,11 +44,17 @@ class Update:
 
     def read(self, factor: Factor, start: int, stop: int) -> NDArray[np.float64]:
         """Give the numbers start to stop of a factor's delta: integers below 2**25 in units of 2**-24."""
+        block = FORMS[self.encoding].block
+        first, last = start // block, -(-stop // block)
+        numbers = np.empty((last - first) * block)
+        self.read_blocks(factor, first, last, numbers)
+        return numbers[start - first * block : stop - first * block]
+
+    def read_blocks(self, factor: Factor, first: int, last: int, out: NDArray[np.float64]) -> None:
+        """Write the numbers of blocks first to last into `out`; what fills up the last block is zero."""
         form, part = FORMS[self.encoding], self.parts[factor]
-        first, last = start // form.block, -(-stop // form.block)
-        numbers = expand(form, part.exponents[first:last], part.codes[first:last])
+        expand(form, part.exponents[first:last], part.codes[first:last], out)
         release(part.codes, first * form.size, last * form.size)
-        return numbers[start - first * form.block : stop - first * form.block]
 
 
 def digest(blob: Blob) -> bytes:

@@ -82,11 +82,14 @@ def fit_exponents(form: Form, peaks: NDArray[np.float64]) -> NDArray[np.int64]:
     return fitting
 
 
-def expand(form: Form, exponents: Bytes, codes: Bytes) -> NDArray[np.float64]:
-    """Give the numbers of some blocks in units of 2**-24: integers below 2**25 in size, as float64."""
-    numbers = form.unpack(codes).astype(np.float64)
-    numbers *= np.exp2(exponents.astype(np.float64))[:, None]  # powers of two below 2**25: exact
-    return numbers.ravel()
+def expand(form: Form, exponents: Bytes, codes: Bytes, out: NDArray[np.float64]) -> None:
+    """Write the numbers of some blocks, in units of 2**-24: integers below 2**25 in size.
+
+    Into memory that is there already: fresh pages for each piece would cost more than the arithmetic.
+    """
+    blocks = out.reshape(len(codes), form.block)
+    np.copyto(blocks, form.unpack(codes))
+    blocks *= _POWERS[exponents][:, None]
 
 
 def find_fault(form: Form, exponents: Bytes, codes: Bytes, size: int) -> str | None:
@@ -107,6 +110,7 @@ def find_fault(form: Form, exponents: Bytes, codes: Bytes, size: int) -> str | N
 # --- One form each -------------------------------------------------------------------------------------------
 
 GROUP: Final = 16  # numbers of which the sparse form keeps some
+_POWERS: Final = np.exp2(np.arange(256.0))
 _TRITS: Final = np.array(list(product((-1, 0, 1), repeat=5)), np.int8)[:, ::-1]  # by their number in base 3
 _TRIT_TABLE: Final = np.concatenate([_TRITS, np.full((256 - 3**5, 5), ILLEGAL, np.int8)])
 _TRIT_VALUES: Final = np.array([1, 3, 9, 27, 81], np.uint8)

@@ -14,6 +14,7 @@ from openflock.protocol.rules import Rules
 from openflock.protocol.settlement import MERGED_VERDICTS
 from openflock.protocol.types import Proposal, Round
 from openflock.update.aggregate import stream_candidate
+from openflock.update.ahead import map_ahead
 from openflock.update.codec import Update
 from openflock.update.duplicates import find_duplicates
 from openflock.update.fixed import GlobalState
@@ -56,7 +57,7 @@ def compute_merge(rules: Rules, current: Round, state: GlobalState, admit: Admit
     Raises what `admit` raises: Inadmissible if a false majority accepted what no honest node may merge.
     """
     accepted = list_accepted(current)
-    updates = [admit(current.proposals[slot]) for slot in accepted]
+    updates = list(map_ahead(admit, [current.proposals[slot] for slot in accepted]))
     originals = find_duplicates(state, updates, rules.duplicate_cosine)
     named = dict(zip(accepted, (accepted[position] for position in originals), strict=True))
     word = sum(named.get(slot, slot) << (4 * slot) for slot in range(len(current.proposers)))

@@ -16,7 +16,7 @@ Numbers = NDArray[np.float64]  # integers in units of 2**-24
 
 
 def step_values(recipe: Recipe, values: Vector, velocity: Vector | None, delta: Numbers) -> Vector:
-    """Compute the next values; `velocity` is the one after this delta, None where the recipe is plain.
+    """Compute the next values, in the memory of `delta`; `velocity` is the one after it, None in a plain recipe.
 
     Each product is rounded once, half-even; sums saturate at +-LIMIT. |delta| < 2**26, so all numbers stay below
     2**52 and float64 holds them exactly.
@@ -24,7 +24,9 @@ def step_values(recipe: Recipe, values: Vector, velocity: Vector | None, delta: 
     move = delta if velocity is None else velocity.astype(np.float64)
     if recipe.optimizer == "nesterov":
         move = delta + scale(move, recipe.momentum)
-    return saturate(values + (move if recipe.rate == ONE else scale(move, recipe.rate)))
+    if recipe.rate != ONE:
+        move = scale(move, recipe.rate)
+    return saturate(np.add(values, move, out=delta))
 
 
 def step_velocity(recipe: Recipe, velocity: Vector, delta: Numbers) -> Vector:
@@ -43,6 +45,6 @@ def scale(values: NDArray[Any], factor: int) -> Numbers:
 
 
 def saturate(values: NDArray[Any]) -> Vector:
-    """Bring numbers into the state's range."""
-    saturated: Vector = np.clip(values, -LIMIT, LIMIT).astype(np.int32)
+    """Bring numbers, which it spoils, into the state's range."""
+    saturated: Vector = np.clip(values, -LIMIT, LIMIT, out=values).astype(np.int32)
     return saturated
