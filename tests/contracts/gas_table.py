@@ -7,7 +7,7 @@ With keys (numbers of nodes, or "largest") and `--json` it writes the figures of
 import argparse
 import json
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -17,6 +17,7 @@ COMMITTED = Path(__file__).with_name("gas.json")
 PAGE = Path(__file__).parents[2] / "docs" / "gas.md"
 COMMAND = "python -m tests.contracts.gas_table"
 FALL = 0.01  # a fall beyond this asks for a new table
+UNCHANGED = "unchanged"
 KEYS = (*map(str, SIZES), "largest")
 
 Table = dict[str, Figures]  # by key
@@ -60,28 +61,29 @@ def load(text: str) -> Table:
 
 def compare(key: str, measured: Figures) -> list[str]:
     """Say in what measured figures differ from the committed ones: what rose, fell much, came or went."""
-    committed = load(COMMITTED.read_text())[key]
-    old, new = dict(flatten(committed)), dict(flatten(measured))
+    old, new = (
+        {(title, call): figure for title, chapter in figures.items() for call, figure in chapter.items()}
+        for figures in (load(COMMITTED.read_text())[key], measured)
+    )
     lines = [f"{', '.join(name)}: not in both tables" for name in old.keys() ^ new.keys()]
-    for name in old.keys() & new.keys():
-        change = new[name] - old[name]
-        if change > 0 or change < -FALL * old[name]:
-            verb = "rose" if change > 0 else "fell"
-            lines.append(f"{', '.join(name)}: {verb} from {old[name]:,} to {new[name]:,} ({change:+,})")
-    return sorted(lines)
+    lines += [f"{', '.join(name)}, {describe(old[name], new[name])}" for name in old.keys() & new.keys()]
+    return sorted(line for line in lines if not line.endswith(UNCHANGED))
+
+
+def describe(old: Figure, new: Figure) -> str:
+    """Tell the first thing that changed, the worst before the rest."""
+    for kind in ("worst", "typical", "total", "calls"):
+        before, after = getattr(old, kind), getattr(new, kind)
+        if after > before or after < (1 - FALL) * before:
+            verb = "rose" if after > before else "fell"
+            return f"{kind}: {verb} from {before:,} to {after:,} ({after - before:+,})"
+    return UNCHANGED
 
 
 def check(key: str, measured: Figures) -> None:
     """Fail with every figure that differs."""
     differences = compare(key, measured)
     assert not differences, "\n".join([f"if this must be, run `{COMMAND}` and say why in the commit:", *differences])
-
-
-def flatten(figures: Figures) -> Iterator[tuple[tuple[str, str, str], int]]:
-    for title, chapter in figures.items():
-        for call, figure in chapter.items():
-            for kind, value in asdict(figure).items():
-                yield (title, call, kind), value
 
 
 # --- The page ------------------------------------------------------------------------------------------------

@@ -44,4 +44,4 @@ def test_a_rise_and_a_great_fall_are_told_with_the_figure(change, verb):
 def test_a_call_that_comes_or_goes_is_told():
     figures = load(COMMITTED.read_text())["16"]
     figures[FIRST]["wave"] = figures[FIRST].pop("publish")
-    assert {line.split(", ")[1] for line in compare("16", figures)} == {"wave", "publish"}
+    assert {line.split(", ")[1].split(":")[0] for line in compare("16", figures)} == {"wave", "publish"}
