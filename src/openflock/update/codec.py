@@ -62,6 +62,14 @@ def digest(blob: Blob) -> bytes:
     return hashlib.sha256(blob).digest()
 
 
+def hash_stream(parts: Iterable[Blob]) -> bytes:
+    """Hash what the parts make up, holding one of them at a time."""
+    hasher = hashlib.sha256()
+    for part in parts:
+        hasher.update(part)
+    return hasher.digest()
+
+
 # --- Updates -------------------------------------------------------------------------------------------------
 
 
@@ -195,10 +203,7 @@ def to_bytes(vector: Vector) -> Blob:
 def get_digest(state: GlobalState) -> bytes:
     """Give the digest of a state's bytes, computed once: nobody writes into a state."""
     if state not in _digests:
-        hasher = hashlib.sha256()
-        for piece in stream_state(state):
-            hasher.update(piece)
-        _digests[state] = hasher.digest()
+        _digests[state] = hash_stream(stream_state(state))
     return _digests[state]
 
 

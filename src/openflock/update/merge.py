@@ -1,6 +1,5 @@
 """Compute what a round leads to: the candidate state and the near-duplicates among its accepted updates."""
 
-import hashlib
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from openflock.protocol.settlement import MERGED_VERDICTS
 from openflock.protocol.types import Proposal, Round
 from openflock.update.aggregate import stream_candidate
 from openflock.update.ahead import map_ahead
-from openflock.update.codec import Update
+from openflock.update.codec import Update, hash_stream
 from openflock.update.duplicates import find_duplicates
 from openflock.update.fixed import GlobalState
 from openflock.update.geometry import compute_norm, compute_products
@@ -39,10 +38,7 @@ class Merge:
 
     def compute_digest(self) -> bytes:
         """Hash the candidate without keeping it."""
-        hasher = hashlib.sha256()
-        for piece in self.stream():
-            hasher.update(piece)
-        return hasher.digest()
+        return hash_stream(self.stream())
 
 
 def list_accepted(current: Round) -> list[int]:

@@ -56,7 +56,7 @@ def compute_plan(recipe: Recipe, weights: Sequence[int], products: Integers, dig
     """
     _check(weights, products, digests)
     # All that follows works in the order of the digests: ties break by position, and sums are rounded by it.
-    order = sorted(range(len(weights)), key=lambda k: (digests[k], weights[k]))
+    order = sorted(range(len(weights)), key=lambda k: digests[k])
     reduced = reduce_weights([weights[k] for k in order])
     products = products[np.ix_(order, order)]
     factors = np.array(_compute_factors(recipe.clip, reduced, products.diagonal().tolist()), object)
@@ -126,7 +126,8 @@ def _compute_factors(permille: int, weights: Sequence[int], squares: Sequence[in
     """Compute what each update is scaled by, in 2**-16, to be no longer than permille of the median norm.
 
     The lower median, by weight: who has less than half of it cannot raise the limit past an honest norm. Half
-    that sends nothing lowers it to zero, and clips all to nothing.
+    that sends nothing lowers it to zero, and clips all to nothing. Rounded down, so an update 2**16 times as long
+    as the limit counts for nothing.
     """
     if not permille:
         return [_CLIP] * len(weights)
