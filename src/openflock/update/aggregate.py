@@ -30,9 +30,9 @@ def stream_candidate(state: GlobalState, updates: Sequence[Update], plan: Plan) 
         yield from stack.stream_candidate(state, updates, plan)
         return
     yield build_state_header(state.layout, state.recipe, state.step + 1)
-    for factor, vector in state.factors.items():
+    for factor, vector in sorted(state.factors.items()):
         yield from _stream_merged(state, updates, plan, factor) if factor in state.trained else stream_vector(vector)
-    for factor, vector in state.velocity.items():
+    for factor, vector in sorted(state.velocity.items()):
         yield from _stream_moved(state, updates, plan, factor) if factor in state.trained else stream_vector(vector)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openflock.protocol.ports import Blob
-from openflock.protocol.recipe import Encoding, Recipe
+from openflock.protocol.recipe import Encoding, Mode, Recipe
 from openflock.update.compress import FORMS, Bytes, expand, find_fault, quantize
 from openflock.update.container import Malformed, Spec, build_header, pack, read_header, release, unpack
 from openflock.update.fixed import FACTORS, PIECE, Factor, GlobalState, Layout, Module, Vector
@@ -127,8 +127,8 @@ def get_update_layout(state: GlobalState, width: int | None = None) -> Layout:
 def max_update_size(state: GlobalState) -> int:
     """Count the bytes of the largest update that any round of this task can bring: nobody needs to fetch one more."""
     layout, encoding = get_update_layout(state), state.recipe.encoding
-    choices = [FACTORS] if state.recipe.mode == "stack" else [(factor,) for factor in FACTORS]
-    return max(_compute_update_size(layout, encoding, factors) for factors in choices)
+    rounds: dict[Mode, list[tuple[Factor, ...]]] = {"stack": [FACTORS], "ffa": [("B",)], "alternate": [("A",), ("B",)]}
+    return max(_compute_update_size(layout, encoding, factors) for factors in rounds[state.recipe.mode])
 
 
 def _check_part(update: Update, factor: Factor) -> None:
@@ -215,9 +215,9 @@ def decode_state(blob: Blob, known: bytes | None = None) -> GlobalState:
     header = read_header(blob)
     try:
         layout, recipe, step = _read_layout(header)
-    except (KeyError, TypeError, ValueError):
+        offset = len(build_state_header(layout, recipe, step))
+    except (KeyError, TypeError, ValueError):  # a short header may stand for one over the limit
         raise Malformed("the header does not describe a state") from None
-    offset = len(build_state_header(layout, recipe, step))
     unpack(blob, _describe_state(layout, recipe, step), _list_state_specs(layout, recipe))
     vectors = {}
     for name in _list_vectors(recipe):
