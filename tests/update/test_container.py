@@ -1,12 +1,24 @@
 import io
+import mmap
 import pickle
+import re
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 import safetensors.numpy
 
-from openflock.update.container import MAX_HEADER, Malformed, Spec, build_header, pack, read_header, unpack
+from openflock.update.container import (
+    MAX_HEADER,
+    Malformed,
+    Spec,
+    build_header,
+    pack,
+    read_header,
+    release,
+    unpack,
+)
 
 ARRAYS = {
     "b": np.arange(-3, 3, dtype=np.int32).reshape(2, 3),
@@ -118,3 +130,56 @@ def test_unpack_refuses_in_one_line(blob, reason):
 def test_a_header_too_long_to_read_is_not_written():
     with pytest.raises(ValueError, match="over the limit"):
         build_header({"k": "x" * MAX_HEADER}, {})
+
+
+# --- Mapped files --------------------------------------------------------------------------------------------
+
+PAGES = 64
+
+
+@pytest.fixture
+def mapped(tmp_path):
+    """A file of random bytes that are mapped."""
+    path = tmp_path / "mapped"
+    path.write_bytes(np.random.default_rng(1).bytes(PAGES * mmap.PAGESIZE + 100))
+    with path.open("rb") as file:
+        return path, memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+
+
+def measure_resident(path):
+    """Count the bytes of a mapped file that this process holds in memory."""
+    parts = re.split(r"^(?=[0-9a-f]+-[0-9a-f]+ )", Path("/proc/self/smaps").read_text(), flags=re.MULTILINE)
+    return sum(1024 * int(re.search(r"Rss: +(\d+)", part)[1]) for part in parts if str(path) in part.split("\n")[0])
+
+
+@pytest.mark.parametrize("offset", [0, 8, 4100])
+@pytest.mark.parametrize(("start", "stop"), [(0, 1), (0, 2**40), (100, 5000), (4096, 8192), (7, 200_000)])
+def test_a_released_array_stays_readable_and_equal(mapped, offset, start, stop):
+    path, view = mapped
+    array = np.frombuffer(view, np.uint8, offset=offset)
+    wanted = path.read_bytes()[offset:]
+    assert array.tobytes() == wanted
+    release(array, start, stop)
+    assert array.tobytes() == wanted
+    matrix = array[: 4 * mmap.PAGESIZE].reshape(4, -1)  # a view of a view finds the file as well
+    release(matrix, start, stop)
+    assert matrix.tobytes() == wanted[: matrix.size]
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="the system does not say what is in memory")
+def test_released_memory_is_given_back(mapped):
+    path, view = mapped
+    array = np.frombuffer(view[8:], "<i4", count=PAGES * mmap.PAGESIZE // 4)
+    array.sum()
+    assert measure_resident(path) >= PAGES * mmap.PAGESIZE
+    release(array, 0, array.nbytes // 2)
+    assert mmap.PAGESIZE * PAGES // 4 < measure_resident(path) < PAGES * mmap.PAGESIZE * 3 // 4
+    release(array, 0, array.nbytes)
+    assert measure_resident(path) <= 2 * mmap.PAGESIZE
+
+
+def test_what_is_not_mapped_is_left_alone():
+    for array in (np.arange(10), np.frombuffer(bytes(10), np.uint8), np.frombuffer(memoryview(bytes(10)), np.uint8)):
+        before = array.tolist()
+        release(array, 0, 10**9)
+        assert array.tolist() == before

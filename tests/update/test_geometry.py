@@ -1,0 +1,95 @@
+from dataclasses import replace
+from fractions import Fraction
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from openflock.protocol.recipe import Recipe
+from openflock.update.fixed import FRACTION_BITS, LIMIT, Layout, Module, initial_state
+from openflock.update.geometry import compute_dots, compute_norm, compute_products, compute_squared_norm, compute_unit
+
+from .examples import SMALL, fill_update, read_matrices, read_whole, states_with_updates, updates
+
+ONE = 2**FRACTION_BITS
+
+
+def multiply_by_hand(state, update):
+    """Form the change of every module's weights, in units of 2**-48, from Python integers."""
+
+    def list_factor(factor):
+        if factor in state.trained:
+            return read_matrices(update, factor)
+        return [matrix.astype(object) for matrix in state.get_factor(factor).values()]
+
+    return [B @ A for B, A in zip(list_factor("B"), list_factor("A"), strict=True)]
+
+
+@given(states_with_updates(max_updates=3))
+def test_products_agree_with_those_of_the_changes_themselves(case):
+    state, drawn = case
+    changes = [multiply_by_hand(state, update) for update in drawn]
+    products = compute_products(state, drawn)
+    for i, j in np.ndindex(products.shape):
+        assert products[i, j] == sum((a * b).sum() for a, b in zip(changes[i], changes[j], strict=True))
+        assert type(products[i, j]) is int
+
+
+@given(states_with_updates(max_updates=1))
+@settings(max_examples=50)
+def test_the_norm_is_that_of_the_effective_weights(case):
+    state, [update] = case
+    total = sum(int((change**2).sum()) for change in multiply_by_hand(state, update))
+    scale = Fraction(state.layout.alpha, state.layout.rank)
+    assert compute_squared_norm(state, update) == scale**2 * Fraction(total, 2 ** (4 * FRACTION_BITS))
+    assert compute_norm(state, update) == total
+    assert compute_unit(state.layout) * total == compute_squared_norm(state, update)
+
+
+@given(states_with_updates(max_updates=1), st.data())
+@settings(max_examples=50)
+def test_dots_agree_with_python_integers(case, data):
+    state, [first] = case
+    drawn = [first, *data.draw(st.lists(updates(state, first.layout.width), max_size=2))]
+    flat = [np.concatenate(list(read_whole(update).values())) for update in drawn]
+    assert compute_dots(state, drawn).tolist() == [[int(a @ b) for b in flat] for a in flat]
+
+
+def test_dots_of_long_updates_are_exact():
+    # More numbers than are read at once, at the edge of what an update holds.
+    state = initial_state(Layout((Module("a", 2**17 + 3, 1),), 1, 1), b"", Recipe(encoding="ternary"))
+    largest, still = fill_update(state, 2**24), fill_update(state, 0)
+    assert compute_dots(state, [largest, still]).tolist() == [[2**48 * (2**17 + 3), 0], [0, 0]]
+
+
+def test_the_largest_state_and_updates_are_exact():
+    edge = np.full(14, -LIMIT, np.int32)
+    for step, factor in ((0, "A"), (1, "B")):
+        state = replace(initial_state(SMALL, b""), step=step)
+        state = replace(state, factors={**state.factors, factor: edge})
+        update = fill_update(state, 127 << 18)
+        entry = 2 * LIMIT * (127 << 18)  # of the change: rank times both numbers
+        assert compute_norm(state, update) == (3 * 5 + 4 * 2) * entry**2
+
+
+def test_the_norm_counts_in_ones():
+    start = initial_state(SMALL, b"", Recipe(encoding="ternary"))
+    state = replace(start, factors={**start.factors, "A": np.full(14, ONE, np.int32)})
+    # Each entry of dB @ A is rank * 1 * 1, times alpha / rank; the modules are 3 x 5 and 4 x 2.
+    assert compute_squared_norm(state, fill_update(state, ONE)) == SMALL.alpha**2 * (15 + 8)
+
+
+def test_stacked_updates_are_measured_by_what_both_factors_do():
+    state = initial_state(SMALL, b"", Recipe("stack"))
+    narrow, wide = fill_update(state, 1, width=1), fill_update(state, 1, width=2)
+    assert compute_products(state, [narrow, wide]).tolist() == [[23, 46], [46, 92]]
+
+
+def test_the_same_update_to_other_weights_has_another_norm():
+    norms = []
+    for size in (1, 2, 1):
+        start = initial_state(SMALL, b"")
+        state = replace(start, factors={**start.factors, "A": np.full(14, size, np.int32)})
+        norms.append(compute_norm(state, fill_update(state, 1)))
+        assert norms[-1] == compute_products(state, [fill_update(state, 1)])[0, 0]
+    assert norms == [92, 368, 92]

@@ -1,0 +1,91 @@
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from openflock.protocol.recipe import ONE, Recipe
+from openflock.update.fixed import LIMIT
+from openflock.update.outer import saturate, scale, step_values, step_velocity
+
+from .examples import entries, recipes
+
+OPTIMIZERS = ("plain", "momentum", "nesterov")
+LARGEST = 2**25 - 1
+moves = st.one_of(st.integers(-3, 3), st.sampled_from([LARGEST, -LARGEST]), st.integers(-LARGEST, LARGEST))
+cases = st.lists(st.tuples(entries, entries, moves), min_size=1, max_size=8)
+
+
+def cut(number):
+    return max(-LIMIT, min(LIMIT, number))
+
+
+def multiply(number, factor):
+    return round(Fraction(number * factor, ONE))
+
+
+def step_by_hand(recipe, value, velocity, delta):
+    """Take torch's SGD step in fractions, each product rounded once, half-even."""
+    if recipe.optimizer == "plain":
+        return cut(value + multiply(delta, recipe.rate)), None
+    velocity = cut(multiply(velocity, recipe.momentum) + delta)
+    move = velocity if recipe.optimizer == "momentum" else delta + multiply(velocity, recipe.momentum)
+    return cut(value + multiply(move, recipe.rate)), velocity
+
+
+def step(recipe, values, velocity, delta):
+    speed = None if recipe.optimizer == "plain" else step_velocity(recipe, velocity, delta)
+    return step_values(recipe, values, speed, delta.copy()), speed
+
+
+@given(recipes(modes=("ffa",), encodings=("int8",), optimizers=OPTIMIZERS), cases)
+def test_a_step_agrees_with_fractions(recipe, case):
+    values, velocity, delta = np.array(case).T
+    found, speed = step(recipe, values.astype(np.int32), velocity.astype(np.int32), delta.astype(np.float64))
+    wanted = [step_by_hand(recipe, *each) for each in case]
+    assert found.tolist() == [value for value, _ in wanted]
+    assert found.dtype == np.int32
+    if speed is not None:
+        assert speed.tolist() == [moved for _, moved in wanted]
+
+
+@given(st.lists(entries, min_size=1), st.integers(0, 2**18))
+def test_a_product_is_rounded_once_and_half_to_even(numbers, factor):
+    assert scale(np.array(numbers, np.float64), factor).tolist() == [multiply(n, factor) for n in numbers]
+
+
+def test_ties_of_a_product_go_to_even():
+    assert scale(np.array([-5, -3, -1, 1, 3, 5]), ONE // 2).tolist() == [-2, -2, 0, 0, 2, 2]
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_no_step_leaves_the_range(sign, optimizer):
+    recipe = Recipe(optimizer=optimizer, momentum=0 if optimizer == "plain" else ONE - 1, rate=2**18)
+    edge = np.full(1, sign * LIMIT, np.int32)
+    values, speed = step(recipe, edge, edge, np.full(1, sign * float(LARGEST)))
+    assert values.tolist() == [sign * LIMIT]
+    assert speed is None or speed.tolist() == [sign * LIMIT]
+    assert (
+        saturate(np.array([sign * 2.0**51, sign * (LIMIT + 1.0), sign * float(LIMIT)])).tolist() == [sign * LIMIT] * 3
+    )
+
+
+@pytest.mark.parametrize("optimizer", ["momentum", "nesterov"])
+@pytest.mark.parametrize("rate", [ONE, ONE // 4, 3 * ONE])
+def test_many_steps_stay_beside_those_of_torch(optimizer, rate):
+    recipe = Recipe(optimizer=optimizer, rate=rate, momentum=ONE * 7 // 8)
+    deltas = np.random.default_rng(1).integers(-(2**20), 2**20, (12, 50)).astype(np.float64)
+    weight = torch.zeros(50, dtype=torch.float64, requires_grad=True)
+    sgd = torch.optim.SGD([weight], rate / ONE, momentum=7 / 8, nesterov=optimizer == "nesterov")
+    values = velocity = np.zeros(50, np.int32)
+    for count, delta in enumerate(deltas, 1):
+        weight.grad = torch.from_numpy(-delta)
+        sgd.step()
+        values, velocity = step(recipe, values, velocity, delta)
+        # A step rounds three products by half a unit each; the velocity's errors add up to 4, times the rate.
+        assert np.abs(values - weight.detach().numpy()).max() <= count * (0.5 + 5 * rate / ONE)
+        assert np.abs(velocity - sgd.state[weight]["momentum_buffer"].neg().numpy()).max() <= 4
+    assert np.abs(values).max() > 2**20
