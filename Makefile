@@ -19,7 +19,7 @@ check: .venv/installed
 	$(BIN)/lint-imports
 	$(BIN)/python scripts/compile_contracts.py --check
 
-bench: .venv/installed
+bench: .venv/installed .venv-rivals/installed
 	for file in benchmarks/[a-z]*.py; do $(BIN)/python $$file --quick --json runs/$$(basename $$file .py).json || exit 1; done
 
 contracts: .venv/installed
@@ -32,5 +32,11 @@ contracts: .venv/installed
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --editable '.[dev]'
 	touch $@
 
+# Rivals live apart: what they pin is none of ours.
+.venv-rivals/installed: benchmarks/rivals.txt
+	$(PYTHON) -m venv .venv-rivals
+	.venv-rivals/bin/pip install --quiet --disable-pip-version-check -r benchmarks/rivals.txt
+	touch $@
+
 clean:
-	rm -rf .venv build dist runs src/*.egg-info
+	rm -rf .venv .venv-rivals build dist runs src/*.egg-info
