@@ -1,41 +1,63 @@
-"""Compute a short history on a layout large enough for threads; print what must never change."""
+"""Compute short histories on a layout large enough for threads; print what must never change."""
 
 import numpy as np
 
-from openflock.update.admission import check_admission, squared_norm
+from openflock.protocol.recipe import Recipe
+from openflock.update.admission import check_admission
 from openflock.update.aggregate import compute_candidate
-from openflock.update.codec import digest, encode_state, encode_update, quantize
+from openflock.update.codec import digest, encode_state, encode_update, get_update_layout, make_update
 from openflock.update.duplicates import find_duplicates
-from openflock.update.fixed import Layout, Module, initial_state, trained_factor
+from openflock.update.fixed import Layout, Module, initial_state
+from openflock.update.geometry import compute_products, compute_squared_norm
+from openflock.update.robust import compute_plan
 
-LAYOUT = Layout((Module("layers.0.k_proj", 256, 512), Module("layers.0.q_proj", 512, 512)), rank=16, alpha=32)
+LAYOUT = Layout((Module("layers.0.k_proj", 128, 256), Module("layers.0.q_proj", 256, 256)), rank=8, alpha=16)
+NESTEROV = {"optimizer": "nesterov", "momentum": 58_982, "rate": 45_875}
+RECIPES = {
+    f"{mode} {encoding} {optimizer.get('optimizer', 'plain')}": Recipe(mode, encoding, **optimizer)
+    for mode in ("alternate", "ffa", "stack")
+    for encoding in ("int8", "int4", "ternary", "sparse4")
+    for optimizer in ({}, NESTEROV)
+    if mode != "stack" or not optimizer
+}
+RECIPES["alternate int8 krum"] = Recipe(aggregator="multi_krum", mixing=True, faulty=250, clip=1000)
+RECIPES["alternate int4 trimmed"] = Recipe(encoding="int4", aggregator="trimmed_mean", faulty=250)
+RECIPES["alternate int8 geometric"] = Recipe(aggregator="geometric_median")
 
 
 def make_proposal(state, seed):
     """Make an update from integers alone: no library's random generator lasts for ever."""
-    factor = trained_factor(state.step)
+    layout = get_update_layout(state, 8 - seed)
     delta = {}
-    for i, (name, shape) in enumerate(LAYOUT.compute_shapes(factor).items()):
-        n = np.arange(shape[0] * shape[1], dtype=np.int64).reshape(shape)
-        # Rows of very different sizes, so that many exponents occur.
-        delta[name] = ((n * 2654435761 + seed * 40503 + i) % 2**20 - 2**19) >> (n // shape[1] % 17)
-    return quantize(LAYOUT, digest(encode_state(state)), factor, delta)
+    for factor in state.trained:
+        n = np.arange(layout.compute_size(factor), dtype=np.int64)
+        # Stretches of very different sizes, so that many exponents occur.
+        delta[factor] = ((n * 2654435761 + seed * 40503) % 2**20 - 2**19) >> (n // 200 % 17)
+    return make_update(state, delta, layout.width)
 
 
-def tell_history():
-    """List every digest and number of two steps."""
-    state = initial_state(LAYOUT, b"golden")
+def tell_history(recipe):
+    """List the digests and numbers of two steps."""
+    state = initial_state(LAYOUT, b"golden", recipe)
     facts = [digest(encode_state(state)).hex()]
     for _ in range(2):
-        proposals = [make_proposal(state, seed) for seed in (1, 2, 1, 3)]
-        blobs = [encode_update(LAYOUT, proposal) for proposal in proposals]
+        blobs = [encode_update(make_proposal(state, seed)) for seed in (1, 2, 1, 3)]
         admitted = [check_admission(state, blob, norm_ceiling=2**32) for blob in blobs]
-        facts += [digest(blobs[0]).hex(), str(squared_norm(state, admitted[0]))]
-        facts += [repr(find_duplicates(admitted, 999))]
-        state = compute_candidate(state, [(10**24 + 7 * i, update) for i, update in enumerate(admitted)])
+        facts += [digest(blobs[0]).hex(), str(compute_squared_norm(state, admitted[0]))]
+        facts += [repr(find_duplicates(state, admitted, 999))]
+        weights, names = [10**24 + 7 * i for i in range(4)], [digest(blob) for blob in blobs]
+        plan = compute_plan(recipe, weights, compute_products(state, admitted), names)
+        state = compute_candidate(state, admitted, plan)
         facts += [digest(encode_state(state)).hex()]
     return facts
 
 
+def tell_digests():
+    """Give for every recipe the digest of all that its history tells."""
+    return {name: digest("\n".join(tell_history(recipe)).encode()).hex() for name, recipe in RECIPES.items()}
+
+
 if __name__ == "__main__":
-    print("\n".join(tell_history()))
+    print("\n".join(tell_history(Recipe())))
+    for name, told in tell_digests().items():
+        print(f'"{name}": "{told}",')

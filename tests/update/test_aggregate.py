@@ -1,3 +1,4 @@
+from dataclasses import replace
 from fractions import Fraction
 from random import Random
 
@@ -6,119 +7,245 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from openflock.update.aggregate import MAX_UPDATES, WEIGHT_BITS, compute_candidate, reduce_weights
-from openflock.update.codec import Rows, Update, encode_state, expand
-from openflock.update.fixed import LIMIT, GlobalState, initial_state
+from openflock.protocol.recipe import ONE, Recipe
+from openflock.update.aggregate import compute_candidate, compute_share, stream_candidate
+from openflock.update.codec import encode_state, get_digest
+from openflock.update.fixed import FACTORS, LIMIT, Layout, Module, initial_state
+from openflock.update.outer import step_values, step_velocity
+from openflock.update.robust import combine, reduce_weights
 
-from .examples import LARGEST_DELTA, PARENT, SMALL, make_update, states_with_updates
+from .examples import SMALL, fill_update, plan_mean, read_whole, recipes, stakes, states_with_updates
 
 STATE = initial_state(SMALL, b"seed")
-stakes = st.one_of(st.integers(1, 10), st.integers(1, 10**30))
+MERGED = ("alternate", "ffa")
+OPTIMIZERS = ("plain", "momentum", "nesterov")
+LARGEST = 127 << 18
+cases = states_with_updates(wanted=recipes(modes=MERGED, optimizers=OPTIMIZERS))
+plain_cases = states_with_updates(wanted=recipes(modes=MERGED).map(lambda recipe: replace(recipe, rate=ONE)))
 
 
-def merge_by_hand(old, weights, deltas):
-    """Merge single numbers with fractions."""
-    mean = Fraction(sum(w * d for w, d in zip(weights, deltas, strict=True)), sum(weights))
-    return max(-LIMIT, min(LIMIT, old + round(mean)))
+def draw_weights(data, count):
+    return data.draw(st.lists(stakes, min_size=count, max_size=count))
 
 
-@given(states_with_updates(), st.data())
-@settings(deadline=None)
-def test_candidate_agrees_with_fractions(case, data):
-    state, updates = case
-    weights = data.draw(st.lists(stakes, min_size=len(updates), max_size=len(updates)))
-    candidate = compute_candidate(state, list(zip(weights, updates, strict=True)))
-    factor = updates[0].factor
-    frozen = "A" if factor == "B" else "B"
+def merge(state, updates, weights=None):
+    return compute_candidate(state, updates, plan_mean(state.recipe, weights or [1] * len(updates)))
+
+
+def cut(number):
+    return max(-LIMIT, min(LIMIT, number))
+
+
+def mean_by_hand(weights, updates, factor):
+    """Average in exact fractions, rounded half to even."""
+    reduced = reduce_weights(weights)
+    total = sum(weight * read_whole(update)[factor] for weight, update in zip(reduced, updates, strict=True))
+    return [round(Fraction(n, sum(reduced))) for n in total]
+
+
+# --- The mean ------------------------------------------------------------------------------------------------
+
+
+@given(plain_cases, st.data())
+@settings(max_examples=60)
+def test_a_plain_candidate_agrees_with_fractions(case, data):
+    state, drawn = case
+    weights = draw_weights(data, len(drawn))
+    candidate = merge(state, drawn, weights)
+    (factor,) = state.trained
+    moved = mean_by_hand(weights, drawn, factor)
     assert candidate.step == state.step + 1
-    assert candidate.get_factor(frozen) is state.get_factor(frozen)
-    for name, old in state.get_factor(factor).items():
-        deltas = [expand(update.rows[name]) for update in updates]
-        for i in np.ndindex(old.shape):
-            expected = merge_by_hand(int(old[i]), reduce_weights(weights), [int(d[i]) for d in deltas])
-            assert candidate.get_factor(factor)[name][i] == expected
+    assert candidate.factors[factor].tolist() == [
+        cut(int(n) + move) for n, move in zip(state.factors[factor], moved, strict=True)
+    ]
 
 
-@given(states_with_updates(), st.data())
-@settings(deadline=None)
+@given(cases, st.data())
+@settings(max_examples=60)
+def test_what_the_round_does_not_train_stays_as_it_was_with_its_velocity(case, data):
+    state, drawn = case
+    candidate = merge(state, drawn, draw_weights(data, len(drawn)))
+    (frozen,) = set(FACTORS) - set(state.trained)
+    assert (candidate.layout, candidate.recipe) == (state.layout, state.recipe)
+    assert candidate.factors[frozen].tolist() == state.factors[frozen].tolist()
+    assert candidate.velocity.keys() == state.velocity.keys()
+    if state.velocity:
+        assert candidate.velocity[frozen].tolist() == state.velocity[frozen].tolist()
+
+
+@given(cases, st.data())
+@settings(max_examples=60)
 def test_order_does_not_count(case, data):
-    state, updates = case
-    weighted = [(data.draw(stakes), update) for update in updates]
-    shuffled = data.draw(st.permutations(weighted))
-    one, other = compute_candidate(state, weighted), compute_candidate(state, shuffled)
-    assert encode_state(one) == encode_state(other)
+    state, drawn = case
+    weighted = [(data.draw(stakes), update) for update in drawn]
+    digests = []
+    for order in (weighted, data.draw(st.permutations(weighted))):
+        digests.append(get_digest(merge(state, [update for _, update in order], [weight for weight, _ in order])))
+    assert digests[0] == digests[1]
 
 
 def test_ties_of_the_mean_go_to_even():
     for deltas, mean in [((0, 1), 0), ((1, 2), 2), ((-1, 0), 0), ((-1, -2), -2), ((0, 0, 1), 0), ((0, 1, 1), 1)]:
-        updates = [(1, make_update(SMALL, "B", delta)) for delta in deltas]
-        assert (compute_candidate(STATE, updates).B["a.k"] == mean).all()
+        assert (merge(STATE, [fill_update(STATE, delta) for delta in deltas]).factors["B"] == mean).all()
 
 
 @pytest.mark.parametrize("sign", [1, -1])
 def test_the_state_saturates(sign):
-    edge = {name: array * 0 + sign * (LIMIT - 1) for name, array in STATE.B.items()}
-    state = GlobalState(SMALL, 0, STATE.A, edge)
-    for delta in (1, 2, LARGEST_DELTA):
-        assert (compute_candidate(state, [(1, make_update(SMALL, "B", sign * delta))]).B["a.q"] == sign * LIMIT).all()
+    state = replace(STATE, factors={**STATE.factors, "B": np.full(14, sign * (LIMIT - 1), np.int32)})
+    for delta in (1, 2, LARGEST):
+        assert (merge(state, [fill_update(state, sign * delta)]).factors["B"] == sign * LIMIT).all()
 
 
 def test_the_largest_sum_does_not_overflow():
-    # 1000 seats of the greatest weight and the greatest delta, with dust that lifts the sum past 2**30.
-    updates = [(2**100 + i, make_update(SMALL, "B", LARGEST_DELTA)) for i in range(1000)]
-    updates += [(1, make_update(SMALL, "B", LARGEST_DELTA))] * 1000
-    assert (compute_candidate(STATE, updates).B["a.k"] == LARGEST_DELTA).all()
+    # 1000 seats of the greatest weight and the greatest delta, with dust.
+    drawn, weights = [fill_update(STATE, LARGEST)] * 2000, [2**100 + i for i in range(1000)] + [1] * 1000
+    assert (merge(STATE, drawn, weights).factors["B"] == LARGEST).all()
 
 
 def test_weights_weigh():
-    updates = [(3 * 10**30, make_update(SMALL, "B", 400)), (10**30, make_update(SMALL, "B", 0))]
-    assert (compute_candidate(STATE, updates).B["a.k"] == 300).all()
-
-
-@given(st.lists(stakes, min_size=1, max_size=50))
-@settings(deadline=None)
-def test_reduced_weights_are_close_and_bounded(weights):
-    reduced = reduce_weights(weights)
-    assert min(reduced) >= 1
-    assert sum(reduced) <= 2**WEIGHT_BITS + len(weights)
-    for weight, small in zip(weights, reduced, strict=True):
-        share, exact = Fraction(small, sum(reduced)), Fraction(weight, sum(weights))
-        assert abs(share - exact) <= Fraction(2 * len(weights), 2 ** (WEIGHT_BITS - 1))
-
-
-@given(st.lists(st.integers(1, 10**6), min_size=1, max_size=50), st.integers(1, 10**30))
-@settings(deadline=None)
-def test_a_common_unit_does_not_count(weights, unit):
-    assert reduce_weights([weight * unit for weight in weights]) == reduce_weights(weights)
-
-
-def test_the_greatest_sum_of_reduced_weights():
-    assert sum(reduce_weights([2**200] + [1] * (MAX_UPDATES - 1))) < 2**31
-
-
-@pytest.mark.parametrize(("weights", "reason"), [([], "0 updates"), ([0], "positive"), ([2, -1], "positive")])
-def test_reduce_weights_refuses(weights, reason):
-    with pytest.raises(ValueError, match=reason):
-        reduce_weights(weights)
-
-
-def test_candidate_refuses_what_admission_should_have_refused():
-    with pytest.raises(ValueError, match="0 updates"):
-        compute_candidate(STATE, [])
-    with pytest.raises(ValueError, match="factor A, where B"):
-        compute_candidate(STATE, [(1, make_update(SMALL, "A", 1))])
-    good = make_update(SMALL, "B", 127).rows
-    huge = {name: Rows(q, np.full_like(exponent, 62)) for name, (q, exponent) in good.items()}
-    with pytest.raises(ValueError, match="exponent 62"):
-        compute_candidate(STATE, [(1, Update(PARENT, "B", huge))])
+    drawn = [fill_update(STATE, 100), fill_update(STATE, 0)]
+    assert (merge(STATE, drawn, [3 * 10**30, 10**30]).factors["B"] == 75).all()
 
 
 def test_many_updates_in_any_order():
     shuffle = Random(0)
-    updates = [(shuffle.randrange(1, 10**24), make_update(SMALL, "B", shuffle.randrange(-(10**6), 10**6)))]
-    updates += [(10**20 + i, make_update(SMALL, "B", i**3)) for i in range(60)]
-    blobs = set()
+    weighted = [(10**20 + i, fill_update(STATE, i % 128 << i % 18)) for i in range(60)]
+    digests = set()
     for _ in range(5):
-        shuffle.shuffle(updates)
-        blobs.add(encode_state(compute_candidate(STATE, updates)))
-    assert len(blobs) == 1
+        shuffle.shuffle(weighted)
+        digests.add(get_digest(merge(STATE, [update for _, update in weighted], [weight for weight, _ in weighted])))
+    assert len(digests) == 1
+
+
+def test_nothing_to_merge_is_refused():
+    with pytest.raises(ValueError, match="0 updates"):
+        merge(STATE, [])
+
+
+# --- The outer step ------------------------------------------------------------------------------------------
+
+
+@given(cases, st.data())
+@settings(max_examples=60)
+def test_the_outer_step_is_taken_with_the_merged_delta(case, data):
+    state, drawn = case
+    weights = draw_weights(data, len(drawn))
+    candidate = merge(state, drawn, weights)
+    (factor,) = state.trained
+    delta = np.array(mean_by_hand(weights, drawn, factor), np.float64)
+    speed = step_velocity(state.recipe, state.velocity[factor], delta) if state.velocity else None
+    if speed is not None:
+        assert candidate.velocity[factor].tolist() == speed.tolist()
+    assert (
+        candidate.factors[factor].tolist()
+        == step_values(state.recipe, state.factors[factor], speed, delta.copy()).tolist()
+    )
+
+
+def test_a_velocity_moves_only_with_its_factor():
+    state = initial_state(SMALL, b"", Recipe(optimizer="momentum", momentum=ONE // 2))
+    moved = []
+    for _ in range(4):
+        state = merge(state, [fill_update(state, 64)])
+        moved.append((int(state.velocity["A"][0]), int(state.velocity["B"][0]), int(state.factors["B"][0])))
+    assert moved == [(0, 64, 64), (64, 64, 64), (64, 96, 160), (96, 96, 160)]
+
+
+# --- Pieces --------------------------------------------------------------------------------------------------
+
+
+@given(cases, st.data())
+@settings(max_examples=60)
+def test_the_stream_is_the_candidate_s_bytes_and_can_be_had_again(case, data):
+    state, drawn = case
+    plan = plan_mean(state.recipe, draw_weights(data, len(drawn)))
+    streamed = b"".join(stream_candidate(state, drawn, plan))
+    assert (
+        streamed
+        == encode_state(compute_candidate(state, drawn, plan))
+        == b"".join(stream_candidate(state, drawn, plan))
+    )
+
+
+@given(cases)
+@settings(max_examples=30)
+def test_the_order_in_which_factors_are_named_does_not_count(case):
+    state, drawn = case
+    turned = replace(
+        state,
+        factors=dict(reversed(state.factors.items())),
+        velocity=dict(reversed(state.velocity.items())),
+    )
+    assert get_digest(merge(turned, drawn)) == get_digest(merge(state, drawn))
+
+
+@pytest.mark.parametrize("size", [2 * 81_920 + 7, 2 * 655_360 + 327_680 + 7])
+@pytest.mark.parametrize("encoding", ["int8", "ternary"])
+def test_a_vector_of_many_pieces_is_merged_as_if_it_were_one(size, encoding):
+    recipe = Recipe(encoding=encoding, optimizer="nesterov", momentum=ONE // 3, rate=ONE * 2 // 3)
+    start = initial_state(Layout((Module("a", size, 1),), 1, 1), b"", recipe)
+    n = np.arange(size, dtype=np.int64)
+    old, speed = ((n * factor % 2**31 - 2**30).astype(np.int32) for factor in (40_503, 77_977))
+    state = replace(start, factors={**start.factors, "B": old}, velocity={**start.velocity, "B": speed})
+    drawn = []
+    for k in range(3):
+        update = fill_update(state, 0)
+        part = update.parts["B"]
+        part.codes[:] = (np.arange(part.codes.size) * (2 * k + 3) % 100 + 1).reshape(part.codes.shape)
+        part.exponents[:] = np.arange(len(part.exponents)) % 7
+        drawn.append(update)
+    plan = plan_mean(recipe, [3, 1, 7])
+    candidate = compute_candidate(state, drawn, plan)
+    delta = combine(plan, np.stack([update.read("B", 0, size) for update in drawn]))
+    moved = step_velocity(recipe, speed, delta)
+    assert (candidate.velocity["B"] == moved).all()
+    assert (candidate.factors["B"] == step_values(recipe, old, moved, delta.copy())).all()
+    share = compute_share(state, drawn[1], 1, 3)
+    assert (share.factors["B"] == old + np.rint(drawn[1].read("B", 0, size) / 3)).all()
+
+
+# --- A share -------------------------------------------------------------------------------------------------
+
+
+@given(cases, st.integers(1, 1000), st.integers(0, 1000))
+@settings(max_examples=60)
+def test_a_share_adds_its_part_of_one_update_and_nothing_else(case, weight, rest):
+    state, [update, *_] = case
+    share = compute_share(state, update, weight, weight + rest)
+    (factor,) = state.trained
+    (frozen,) = set(FACTORS) - {factor}
+    part = [round(Fraction(int(n) * weight, weight + rest)) for n in read_whole(update)[factor]]
+    assert share.factors[factor].tolist() == [cut(int(n) + d) for n, d in zip(state.factors[factor], part, strict=True)]
+    assert (share.step, share.recipe) == (state.step + 1, state.recipe)
+    assert share.factors[frozen] is state.factors[frozen]
+    assert share.velocity is state.velocity
+
+
+@given(plain_cases, st.data())
+@settings(max_examples=30)
+def test_the_whole_share_is_the_candidate_of_one(case, data):
+    state, [update, *_] = case
+    assert get_digest(compute_share(state, update, 1, 1)) == get_digest(merge(state, [update]))
+
+
+@given(plain_cases, st.data())
+@settings(max_examples=30)
+def test_a_share_is_the_mean_with_one_who_moves_nothing(case, data):
+    state, [update, *_] = case
+    weight, rest = draw_weights(data, 2)
+    still = fill_update(state, 0)
+    assert get_digest(compute_share(state, update, weight, weight + rest)) == get_digest(
+        merge(state, [update, still], [weight, rest])
+    )
+
+
+@given(states_with_updates(max_updates=1, wanted=recipes(modes=("stack",))))
+@settings(max_examples=30)
+def test_a_share_of_a_stack_is_the_mean_with_nobody_else(case):
+    state, [update] = case
+    assert get_digest(compute_share(state, update, 5, 5)) == get_digest(merge(state, [update]))
+    half = compute_share(state, update, 2, 4)
+    added = [round(Fraction(int(n), 2)) for n in read_whole(update)["B"]]
+    start = state.layout.width
+    found = [matrix[:, start:].ravel() for matrix in half.get_factor("B").values()]
+    assert np.concatenate(found).tolist() == added

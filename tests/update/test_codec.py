@@ -87,7 +87,7 @@ def test_any_stretch_of_an_update_is_read_alone(case, data):
 
 
 @given(states_with_updates(max_updates=1), st.data())
-@settings(max_examples=200)
+@settings(max_examples=150)
 def test_a_changed_byte_is_refused_or_is_another_update(case, data):
     state, [update] = case
     blob = bytearray(encode_update(update))
@@ -223,7 +223,7 @@ def test_states_survive_the_bytes(state):
 
 
 @given(states(any_recipes), st.data())
-@settings(max_examples=300)
+@settings(max_examples=150)
 def test_a_changed_byte_is_refused_or_is_another_state(state, data):
     blob = bytearray(encode_state(state))
     blob[data.draw(st.integers(0, len(blob) - 1))] ^= data.draw(st.integers(1, 255))

@@ -26,6 +26,7 @@ def multiply_by_hand(state, update):
 
 
 @given(states_with_updates(max_updates=3))
+@settings(max_examples=60)
 def test_products_agree_with_those_of_the_changes_themselves(case):
     state, drawn = case
     changes = [multiply_by_hand(state, update) for update in drawn]

@@ -1,42 +1,58 @@
+from dataclasses import replace
 from itertools import permutations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from openflock.protocol.recipe import Recipe
 from openflock.protocol.types import Judgement, Proposal, Round, Seat, Verdict
-from openflock.update.admission import Inadmissible
+from openflock.update.admission import Inadmissible, check_admission
 from openflock.update.aggregate import compute_candidate
-from openflock.update.codec import decode_state, digest, encode_state, encode_update, quantize
+from openflock.update.codec import decode_state, digest, encode_state, encode_update, get_update_layout, make_update
 from openflock.update.fixed import initial_state
-from openflock.update.merge import compute_merge, list_accepted
+from openflock.update.geometry import compute_products
+from openflock.update.merge import compute_merge, list_accepted, needs_products
+from openflock.update.robust import compute_plan
 
 from ..protocol.helpers import make_rules
-from .examples import SMALL
+from .examples import SMALL, plan_mean
 
-STATE = initial_state(SMALL, b"merge")
-HERE = digest(encode_state(STATE))
 RULES = make_rules(norm_ceiling=2**40)
 GOOD, BAD = Verdict.PAID, Verdict.HARMFUL
+PLAIN, STACK, CLIP = Recipe(), Recipe("stack"), Recipe(clip=1000)
+KRUM = Recipe(aggregator="krum", faulty=300)
+RECIPES = [PLAIN, STACK, CLIP, KRUM, Recipe("stack", clip=500), Recipe(aggregator="median", mixing=True, faulty=200),
+           Recipe("ffa", "ternary", optimizer="nesterov", momentum=2**15)]  # fmt: skip
 
 
-def make_update(seed):
-    chance = np.random.default_rng(seed)
-    shapes = SMALL.compute_shapes("B")
-    return quantize(SMALL, HERE, "B", {n: chance.integers(-(2**20), 2**20, shape) for n, shape in shapes.items()})
+def start(recipe):
+    return initial_state(SMALL, b"merge", recipe)
 
 
-def merge(seeds, verdicts=None, weights=None, shuffle=0, rules=RULES, slots=None):
+def draw_update(seed, recipe=PLAIN, size=2**20):
+    """An update drawn from a seed; odd seeds stack one component less."""
+    state, chance = start(recipe), np.random.default_rng(seed)
+    layout = get_update_layout(state, 2 - seed % 2)
+    delta = {f: chance.integers(-size, size, layout.compute_size(f), endpoint=True) for f in state.trained}
+    return make_update(state, delta, layout.width)
+
+
+def merge(seeds, verdicts=None, weights=None, shuffle=0, rules=RULES, recipe=PLAIN):
     """Merge updates drawn from seeds, one a slot (None: nothing published)."""
-    blobs = {slot: encode_update(SMALL, make_update(seed)) for slot, seed in enumerate(seeds) if seed is not None}
+    blobs = {slot: encode_update(draw_update(seed, recipe)) for slot, seed in enumerate(seeds) if seed is not None}
     proposals = {slot: Proposal(digest(blob), len(blob)) for slot, blob in blobs.items()}
     weights = weights or [1] * len(seeds)
     seats = tuple(Seat(f"0x{slot:040x}", weight) for slot, weight in enumerate(weights))
     given = verdicts or [GOOD if seed is not None else Verdict.NONE for seed in seeds]
     current = Round(1, proposers=seats, proposals=proposals, judgements=tuple(map(Judgement, given)))
-    found = {digest(blob): blob for blob in blobs.values()}
-    return compute_merge(rules, current, STATE, lambda proposal: found[proposal.digest], shuffle)
+    found, state = {digest(blob): blob for blob in blobs.values()}, start(recipe)
+
+    def admit(proposal):
+        return check_admission(state, found[proposal.digest], rules.norm_ceiling)
+
+    return compute_merge(rules, current, state, admit, shuffle)
 
 
 def read_word(word, slots):
@@ -45,9 +61,10 @@ def read_word(word, slots):
 
 def test_the_candidate_is_the_weighted_mean_of_what_was_accepted():
     merged = merge([1, 2, 3], [GOOD, BAD, Verdict.UNPAID], [5, 9, 7])
-    wanted = compute_candidate(STATE, [(5, make_update(1)), (7, make_update(3))])
-    assert merged.candidate == encode_state(wanted)
-    assert decode_state(merged.candidate).step == 1
+    wanted = compute_candidate(start(PLAIN), [draw_update(1), draw_update(3)], plan_mean(PLAIN, [5, 7]))
+    assert b"".join(merged.stream()) == encode_state(wanted)
+    assert merged.compute_digest() == digest(encode_state(wanted))
+    assert decode_state(b"".join(merged.stream())).step == 1
 
 
 def test_only_paid_and_unpaid_are_accepted():
@@ -55,15 +72,76 @@ def test_only_paid_and_unpaid_are_accepted():
     assert list_accepted(Round(1, judgements=judgements)) == [int(Verdict.PAID), int(Verdict.UNPAID)]
 
 
-@given(st.lists(st.integers(0, 5), min_size=1, max_size=6), st.integers(0, 2**32), st.data())
-def test_no_order_of_summation_changes_a_bit(seeds, shuffle, data):
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=6), st.integers(1, 2**32), st.sampled_from(RECIPES), st.data())
+def test_no_order_of_summation_changes_a_bit(seeds, shuffle, recipe, data):
     weights = data.draw(st.lists(st.integers(1, 2**88), min_size=len(seeds), max_size=len(seeds)))
-    assert merge(seeds, weights=weights, shuffle=shuffle) == merge(seeds, weights=weights)
+    one, other = (merge(seeds, weights=weights, recipe=recipe, shuffle=each) for each in (0, shuffle))
+    assert b"".join(one.stream()) == b"".join(other.stream())
+    assert one.compute_digest() == other.compute_digest()
+    assert one.duplicates == other.duplicates
 
 
-def test_no_order_of_slots_changes_the_candidate():
-    candidates = {merge(seeds).candidate for seeds in permutations([1, 2, 3])}
-    assert len(candidates) == 1
+@given(st.permutations([0, 1, 2, 3]), st.sampled_from(RECIPES))
+@settings(max_examples=50)
+def test_no_order_of_slots_changes_the_candidate(seeds, recipe):
+    weights = {0: 5, 1: 2, 2: 9, 3: 2}
+    found = merge(seeds, weights=[weights[seed] for seed in seeds], recipe=recipe)
+    assert found.compute_digest() == merge([*weights], weights=[*weights.values()], recipe=recipe).compute_digest()
+
+
+def test_stacked_components_stand_in_the_order_of_their_digests():
+    for seeds in permutations([1, 2, 4]):
+        merged = merge(seeds, recipe=STACK)
+        wanted = sorted(digest(encode_update(draw_update(seed, STACK))) for seed in seeds)
+        assert [digest(encode_update(update)) for update in merged.updates] == wanted
+        candidate = decode_state(b"".join(merged.stream()))
+        assert candidate.layout.width == 1 + 2 + 2
+        first = candidate.get_factor("A")["a.k"][: merged.updates[0].layout.width]
+        assert first.ravel().tolist() == merged.updates[0].read("A", 0, first.size).tolist()
+
+
+@pytest.mark.parametrize("recipe", [CLIP, KRUM, replace(STACK, clip=1000)])
+def test_rules_that_measure_updates_are_given_what_the_updates_do(recipe):
+    seeds, state = [1, 2, 4], start(recipe)
+    merged = merge(seeds, weights=[3, 1, 2], recipe=recipe)
+    drawn = sorted((digest(encode_update(u)), w, u) for u, w in zip(map_updates(seeds, recipe), (3, 1, 2), strict=True))
+    updates = [update for _, _, update in drawn]
+    products = compute_products(state, updates)
+    wanted = compute_plan(recipe, [weight for _, weight, _ in drawn], products, [name for name, _, _ in drawn])
+    assert merged.plan == wanted
+    assert merged.compute_digest() == digest(encode_state(compute_candidate(state, updates, wanted)))
+
+
+def map_updates(seeds, recipe):
+    return [draw_update(seed, recipe) for seed in seeds]
+
+
+def test_a_clipped_giant_moves_the_merge_no_further_than_the_median():
+    state = start(CLIP)
+    small, giant = draw_update(2, CLIP, 2**10), draw_update(4, CLIP, 2**24)
+    blobs = {digest(blob): blob for blob in map(encode_update, (small, giant))}
+    proposals = {slot: Proposal(name, len(blob)) for slot, (name, blob) in enumerate(blobs.items())}
+    current = Round(
+        1, proposers=(Seat("a", 2), Seat("b", 1)), proposals=proposals, judgements=(Judgement(GOOD), Judgement(GOOD))
+    )
+    merged = compute_merge(
+        RULES, current, state, lambda proposal: check_admission(state, blobs[proposal.digest], 2**40)
+    )
+    moved = decode_state(b"".join(merged.stream())).factors["B"]
+    assert 0 < np.abs(moved).max() <= 2**11
+    plain = compute_candidate(state, [small, giant], plan_mean(PLAIN, [2, 1])).factors["B"]
+    assert np.abs(plain).max() > 2**20
+
+
+@pytest.mark.parametrize(
+    ("recipe", "needed"),
+    [(PLAIN, False), (CLIP, False), (KRUM, True), (STACK, False),
+     (Recipe(aggregator="median"), False), (Recipe(aggregator="median", mixing=True, faulty=1), True),
+     (Recipe(aggregator="geometric_median"), True), (Recipe(aggregator="multi_krum", faulty=1), True),
+     (Recipe(aggregator="trimmed_mean", faulty=1), False)],
+)  # fmt: skip
+def test_only_rules_that_compare_updates_need_products(recipe, needed):
+    assert needs_products(recipe) == needed
 
 
 def test_the_word_names_each_slots_first_near_duplicate():
