@@ -19,7 +19,7 @@ check: .venv/installed
 	$(BIN)/lint-imports
 	$(BIN)/python scripts/compile_contracts.py --check
 
-bench: .venv/installed .venv-rivals/installed
+bench: .venv/installed .venv-rivals/installed .venv-older/installed
 	for file in benchmarks/[a-z]*.py; do $(BIN)/python $$file --quick --json runs/$$(basename $$file .py).json || exit 1; done
 
 contracts: .venv/installed
@@ -38,5 +38,11 @@ contracts: .venv/installed
 	.venv-rivals/bin/pip install --quiet --disable-pip-version-check -r benchmarks/rivals.txt
 	touch $@
 
+# An older numpy, to see that digests do not depend on it.
+.venv-older/installed: benchmarks/older.txt
+	$(PYTHON) -m venv .venv-older
+	.venv-older/bin/pip install --quiet --disable-pip-version-check -r benchmarks/older.txt
+	touch $@
+
 clean:
-	rm -rf .venv .venv-rivals build dist runs src/*.egg-info
+	rm -rf .venv .venv-rivals .venv-older build dist runs src/*.egg-info
