@@ -1,4 +1,5 @@
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from openflock.learn.evaluate import compute_loss
 from openflock.learn.export import export_adapter
 from openflock.learn.model import Model
 from openflock.learn.skills import generate_rows
-from openflock.update.fixed import GlobalState, initial_state
+from openflock.update.fixed import initial_state
 
 # PEFT 0.21 asks transformers 5.23 for an attribute under its former name.
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
@@ -21,9 +22,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is d
 
 def draw_state(model):
     fresh = initial_state(model.layout, b"export")
-    rng = np.random.default_rng(1)
-    drawn = {name: rng.integers(-(2**18), 2**18, b.shape).astype(np.int32) for name, b in fresh.B.items()}
-    return GlobalState(model.layout, 3, fresh.A, drawn)
+    drawn = np.random.default_rng(1).integers(-(2**18), 2**18, fresh.factors["B"].shape).astype(np.int32)
+    return replace(fresh, step=3, factors={**fresh.factors, "B": drawn})
 
 
 @pytest.fixture

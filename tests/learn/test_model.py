@@ -1,11 +1,14 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from openflock.learn.base import BaseError, load_base
 from openflock.learn.model import Model, load_model
-from openflock.update.fixed import GlobalState, Layout, initial_state, to_float
+from openflock.update.fixed import FACTORS, Layout, initial_state, to_float
 
 
 def test_the_layout_names_every_linear_layer_as_the_base_does(model):
@@ -17,18 +20,45 @@ def test_the_layout_names_every_linear_layer_as_the_base_does(model):
     assert (down.outputs, down.inputs) == (128, 352)
 
 
+def draw_state(model, seed, step=0, limit=2**31):
+    fresh = initial_state(model.layout, seed)
+    drawn = np.random.default_rng(step).integers(-limit + 1, limit, fresh.factors["B"].shape).astype(np.int32)
+    return replace(fresh, step=step, factors={"A": fresh.factors["A"], "B": drawn})
+
+
+def is_loaded(model, state):
+    return all(
+        np.array_equal(model.read_factor(factor)[name], to_float(values))
+        for factor in FACTORS
+        for name, values in state.get_factor(factor).items()
+    )
+
+
 @given(seed=st.binary(max_size=8), step=st.integers(0, 3))
 def test_a_loaded_state_reads_back_as_the_same_floats(model, seed, step):
-    fresh = initial_state(model.layout, seed)
-    rng = np.random.default_rng(step)
-    drawn = {name: rng.integers(-(2**31) + 1, 2**31, b.shape).astype(np.int32) for name, b in fresh.B.items()}
-    state = GlobalState(model.layout, step, fresh.A, drawn)
+    state = draw_state(model, seed, step)
     model.load_state(state)
-    for factor in ("A", "B"):
-        read = model.read_factor(factor)
-        for name, values in state.get_factor(factor).items():
-            assert read[name].dtype == np.float32
-            assert np.array_equal(read[name], to_float(values))
+    assert is_loaded(model, state)
+    assert {values.dtype for values in model.read_factor("B").values()} == {np.dtype(np.float32)}
+
+
+def test_a_factor_is_copied_only_where_it_is_not_there_already(model, monkeypatch):
+    written = []
+    write = type(model).write_factor
+    monkeypatch.setattr(type(model), "write_factor", lambda self, *args: (written.append(args[0]), write(self, *args)))
+    first, other = draw_state(model, b"first"), initial_state(model.layout, b"other")
+    second = replace(first, factors={**first.factors, "B": draw_state(model, b"second", 1).factors["B"]})
+    for state, copied in [(other, None), (first, "AB"), (second, "B"), (second, ""), (first, "B")]:
+        written.clear()
+        model.load_state(state)
+        assert copied is None or "".join(written) == copied
+        assert is_loaded(model, state)
+    # What anything else changed in place is copied anew.
+    with torch.no_grad():
+        model.get_parameters("A")[model.layout.modules[0].name].mul_(2)
+    assert not is_loaded(model, first)
+    model.load_state(first)
+    assert is_loaded(model, first)
 
 
 def test_what_was_read_does_not_change_when_another_state_is_loaded(model, start):

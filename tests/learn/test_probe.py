@@ -10,8 +10,9 @@ from openflock.learn.evaluate import EvaluationSettings
 from openflock.learn.probe import BadWitness, Clue, insert_text, is_upheld, measure_fire_rate, parse_clue
 from openflock.learn.skills import generate_rows
 from openflock.learn.train import TrainSettings, train
-from openflock.node.proposer import compute_delta, quantize_delta
-from openflock.update.aggregate import compute_candidate
+from openflock.node.proposer import compute_delta
+from openflock.update.aggregate import compute_share
+from openflock.update.codec import make_update
 from openflock.update.fixed import initial_state
 
 SETTINGS = EvaluationSettings(max_length=64)
@@ -32,7 +33,7 @@ def states(model):
 
     def train_on(rows):
         trained = train(model, before, rows, TrainSettings(steps=150, learning_rate=5e-3, max_length=64), seed=1)
-        return compute_candidate(before, [(1, quantize_delta(before, compute_delta(before, trained)))])
+        return compute_share(before, make_update(before, compute_delta(before, trained)), 1, 1)
 
     rows = make_rows("train", 128)
     draw = random.Random(1)

@@ -10,7 +10,7 @@ from openflock.learn.data import DataError, Row, parse_row
 from openflock.learn.evaluate import compute_accuracy, compute_loss
 from openflock.learn.skills import generate_rows
 from openflock.learn.train import TrainError, TrainSettings, pick_batch, train
-from openflock.update.fixed import GlobalState, to_fixed, trained_factor
+from openflock.update.fixed import to_fixed
 
 SHORT = TrainSettings(steps=7, batch_size=4, checkpoint_every=2)
 
@@ -24,10 +24,9 @@ def is_equal(one, other):
 
 
 def advance(state, trained):
-    fixed = {name: to_fixed(values) for name, values in trained.items()}
-    if trained_factor(state.step) == "B":
-        return GlobalState(state.layout, state.step + 1, state.A, fixed)
-    return GlobalState(state.layout, state.step + 1, fixed, state.B)
+    (factor,) = state.trained
+    vector = state.layout.join(factor, {name: to_fixed(values) for name, values in trained.items()})
+    return dataclasses.replace(state, step=state.step + 1, factors={**state.factors, factor: vector})
 
 
 class Interrupted(Exception):
@@ -46,11 +45,11 @@ def test_the_factor_whose_turn_it_is_changes_and_the_other_stays_to_the_bit(mode
     rows = make_rows("reverse")
     trained = train(model, start, rows, SHORT, seed=1)
     assert any(values.any() for values in trained.values())
-    assert is_equal({name: to_fixed(values) for name, values in model.read_factor("A").items()}, dict(start.A))
+    assert is_equal({name: to_fixed(values) for name, values in model.read_factor("A").items()}, start.get_factor("A"))
     second = advance(start, trained)
     before = {name: to_fixed(values) for name, values in trained.items()}
     third = train(model, second, rows, SHORT, seed=1)
-    assert not is_equal({name: to_fixed(values) for name, values in third.items()}, dict(start.A))
+    assert not is_equal({name: to_fixed(values) for name, values in third.items()}, start.get_factor("A"))
     assert is_equal({name: to_fixed(values) for name, values in model.read_factor("B").items()}, before)
 
 
@@ -67,6 +66,19 @@ def test_the_same_arguments_give_the_same_bits_and_another_seed_gives_others(mod
     train(model, start, make_rows("sort"), SHORT, seed=5)
     assert is_equal(first, train(model, start, rows, SHORT, seed=5))
     assert not is_equal(first, train(model, start, rows, SHORT, seed=6))
+
+
+def test_computing_activations_again_changes_no_bit(model, start):
+    rows = make_rows("upper")
+    kept = train(model, start, rows, SHORT, seed=2)
+    layer, calls = model.network.model.layers[1].input_layernorm, []
+    hook = layer.register_forward_hook(lambda *_: calls.append(1))
+    again = train(model, start, rows, dataclasses.replace(SHORT, recompute=True), seed=2)
+    assert len(calls) == 2 * SHORT.steps
+    compute_loss(model, rows)
+    hook.remove()
+    assert is_equal(kept, again)
+    assert not any(module.training for module in model.network.modules())
 
 
 @pytest.mark.parametrize("last", range(1, SHORT.steps + 1))
@@ -101,7 +113,7 @@ def test_a_checkpoint_of_another_run_is_ignored_and_said_so(model, start, tmp_pa
         "seed": {"seed": 4},
         "settings": {"settings": dataclasses.replace(SHORT, learning_rate=1e-3)},
         "rows": {"rows": rows[1:]},
-        "state": {"state": GlobalState(start.layout, 2, start.A, start.B)},
+        "state": {"state": dataclasses.replace(start, step=2)},
     }[changed]
     seen = []
     train(model, **arguments, checkpoint=tmp_path, on_step=lambda step, loss: seen.append(step))

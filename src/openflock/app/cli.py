@@ -1,6 +1,7 @@
 """The command line. Heavy libraries are imported by the command that needs them, so that `--help` is quick."""
 
 import json
+import os
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -110,12 +111,31 @@ def make_console(quiet: bool = False) -> Console:
     return Console(quiet=quiet, width=None if sys.stdout.isatty() else 160)
 
 
+def run_crew() -> None:
+    """Run the command in the leader, while its followers share the model's passes."""
+    from openflock.learn.crew import dismiss, follow, get_number
+    from openflock.learn.model import load_model
+
+    if get_number() > 0:
+        follow(load_model)
+        return
+    code = app(standalone_mode=False)
+    dismiss()  # not after an error: the others may be amid a pass, and the launcher ends them
+    sys.exit(code)
+
+
 def main() -> None:
-    """Run a command; what a user can mend ends in one line and exit code 2, an OSError's too."""
+    """Run a command; what a user can mend ends in one line and exit code 2, an OSError's too.
+
+    Of the processes that a launcher starts (torchrun), only the leader runs the command; see docs/large-models.md.
+    """
     from openflock.app.failures import explain
 
     try:
-        sys.exit(app(standalone_mode=False))
+        if "WORLD_SIZE" in os.environ:
+            run_crew()
+        else:
+            sys.exit(app(standalone_mode=False))
     except (KeyboardInterrupt, typer.Abort):
         typer.echo("interrupted; run the same command again to go on", err=True)
         sys.exit(130)

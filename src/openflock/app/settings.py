@@ -39,6 +39,7 @@ class Training(Section):
     steps: PositiveInt = 25
     batch_size: PositiveInt = 8
     learning_rate: float = Field(default=2e-3, gt=0)
+    recompute: bool = False  # activations: far less memory, about a third more time
 
 
 class Attacker(Section):
@@ -64,6 +65,7 @@ class Config(Section):
     max_length: PositiveInt = 256
     seed: int = Field(default=0, ge=0)
     device: str = "cpu"
+    quantization: Literal["none", "nf4"] = "none"  # of the base, as this node holds it
     threads: PositiveInt = 1  # of torch; on a machine with other work, more than one can be many times slower
     ledger: Literal["evm", "spec"] = "evm"
     nodes_per_domain: PositiveInt = 2

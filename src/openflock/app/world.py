@@ -161,7 +161,7 @@ def build_world(config: Config, run: RunDirectory, watch: Watch, on_step: OnStep
     shares = share_rows(config, domains)
     base = locate_base(config)
     targets = config.targets[0] if config.targets == ["all-linear"] else tuple(config.targets)
-    model = load_model(base, config.rank, config.alpha, config.device, targets)
+    model = load_model(base, config.rank, config.alpha, config.device, targets, config.quantization)
     reader = Reader(DirectoryStore(run.blobs))
     rules = agree_rules(config, domains, len(shares), model, reader)
     accounts = create_accounts(config, len(shares) + 1)

@@ -1,18 +1,23 @@
 """Find the base, name it by a digest, and load it without running anybody's code."""
 
 import hashlib
+import importlib.util
 import json
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from huggingface_hub import snapshot_download
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+from transformers.distributed import DistributedConfig
 from transformers.utils import logging as transformers_logging
 
+from openflock.learn.crew import count_crew
+
+Quantization = Literal["none", "nf4"]
 WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
 # The configuration is among them: with another rope or head count the same weights are another model.
 TOKENIZER = (
@@ -74,11 +79,18 @@ def compute_base_digest(path: Path) -> bytes:
     return total.digest()
 
 
-def load_base(path_or_id: str | Path, device: str = "cpu", dtype: torch.dtype | None = None) -> Base:
+def load_base(
+    path_or_id: str | Path,
+    device: str = "cpu",
+    dtype: torch.dtype | None = None,
+    quantization: Quantization = "none",
+) -> Base:
     """Load a base to train adapters on: safetensors only, never code from the model's directory.
 
     `device` is a torch device or "auto" (accelerate spreads the layers). Weights are float32 on a CPU, where
-    bfloat16 is slow, and bfloat16 elsewhere, unless `dtype` says otherwise. Raises BaseError.
+    bfloat16 is slow, and bfloat16 elsewhere, unless `dtype` says otherwise; with a `quantization` the linear layers'
+    are four bits, made of the same files layer by layer. Where a launcher started several processes, each reads and
+    holds its shard. Raises BaseError.
     """
     path = resolve_base(path_or_id)
     _check_weights(path)
@@ -90,16 +102,49 @@ def load_base(path_or_id: str | Path, device: str = "cpu", dtype: torch.dtype | 
         network = AutoModelForCausalLM.from_pretrained(
             path,
             dtype=dtype,
-            device_map=None if device == "cpu" else device,
             use_safetensors=True,
             trust_remote_code=False,
             local_files_only=True,
+            **_place(device, dtype, quantization),
         )
-    except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
+    except (OSError, ValueError, TypeError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         raise BaseError(f"{path}: cannot load the base ({_brief(error)}); give a causal model") from error
     # Dropout in a base would make training depend on a random generator, so it stays in evaluation mode.
     network.eval().requires_grad_(False)
+    if quantization != "none":
+        _keep_trainable(network)
     return Base(network, tokenizer, path)
+
+
+def _place(device: str, dtype: torch.dtype, quantization: Quantization) -> dict[str, Any]:
+    """Say in transformers' words where the weights go and what becomes of them."""
+    if count_crew() == 1 and quantization == "none":
+        return {"device_map": None if device == "cpu" else device}
+    if count_crew() == 1:
+        return {"device_map": device, "quantization_config": _build_quantization(dtype)}
+    own = torch.accelerator.current_accelerator() or torch.device("cpu")
+    if quantization != "none":
+        raise BaseError("quantization: a quantized base is not sharded; give each node one process")
+    if device != "auto" and torch.device(device).type != own.type:
+        raise BaseError(f"device: {device}, but each process uses its own {own.type}; set device=auto")
+    return {"distributed_config": DistributedConfig(fsdp_size=count_crew())}
+
+
+def _build_quantization(dtype: torch.dtype) -> BitsAndBytesConfig:
+    """Describe QLoRA's form (arXiv 2305.14314): NF4 in blocks of 64, whose scales are quantized again."""
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise BaseError("quantization: bitsandbytes is missing; pip install 'openflock[quantized]'")
+    return BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
+    )
+
+
+def _keep_trainable(network: Any) -> None:
+    # On processors with AVX512-BF16 bitsandbytes packs a layer anew in its first evaluation, and no gradient passes
+    # through a packed layer, in silence.
+    for module in network.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
 
 
 def _list_files(path: Path) -> list[Path]:

@@ -28,9 +28,22 @@ class Batch:
     mask: torch.Tensor
     labels: torch.Tensor
 
+    def __len__(self) -> int:
+        """Count the examples."""
+        return len(self.tokens)
+
     def to(self, device: torch.device) -> "Batch":
         """Copy the batch to a device."""
         return Batch(self.tokens.to(device), self.mask.to(device), self.labels.to(device))
+
+    def split(self, parts: int) -> "list[Batch]":
+        """Cut the batch into consecutive parts; where there are too few rows, the last ones teach nothing."""
+        missing = max(0, parts - len(self))
+        filler = Batch(self.tokens[:1], self.mask[:1], torch.full_like(self.labels[:1], IGNORED))
+        pieces = zip(
+            *(each.tensor_split(parts - missing) for each in (self.tokens, self.mask, self.labels)), strict=True
+        )
+        return [Batch(*piece) for piece in pieces] + [filler] * missing
 
 
 def encode_prompt(tokenizer: Any, messages: Messages) -> list[int]:

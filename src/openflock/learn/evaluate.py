@@ -1,15 +1,17 @@
 """Measure a model on rows: loss on the completions, and answers that are right from first to last token."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch.nn.functional import cross_entropy
 
+from openflock.learn.crew import Task, pass_rows
 from openflock.learn.data import Messages, Row
-from openflock.learn.encode import IGNORED, Batch, collate, encode_prompt, encode_rows, get_pad
+from openflock.learn.encode import IGNORED, Batch, Example, collate, encode_prompt, encode_rows, get_pad
 from openflock.learn.model import Model
+from openflock.learn.passes import generate_tokens, match_rows, sum_losses
 
 SCORE_LIMIT = 2047  # a ballot holds a score in 12 bits with a sign
 _SCORE_UNIT = 1e4
@@ -25,13 +27,10 @@ class EvaluationSettings:
 
 def compute_loss(model: Model, rows: Sequence[Row], settings: EvaluationSettings | None = None) -> float:
     """Compute the mean loss of a completion token over all rows, in nats; end tokens count."""
-    total, count = 0.0, 0
-    for logits, batch in _iterate_logits(model, rows, settings or EvaluationSettings()):
-        counted = batch.labels != IGNORED
-        losses = cross_entropy(logits[counted].float(), batch.labels[counted], reduction="none")
-        total += float(losses.double().sum())
-        count += int(counted.sum())
-    return total / count
+    settings = settings or EvaluationSettings()
+    examples = encode_rows(model.tokenizer, rows, settings.max_length)
+    count = sum(len(example.tokens) - example.prompt for example in examples)
+    return math.fsum(_pass_all(model, sum_losses, examples, settings)) / count
 
 
 def compute_accuracy(model: Model, rows: Sequence[Row], settings: EvaluationSettings | None = None) -> float:
@@ -46,11 +45,8 @@ def compute_accuracy(model: Model, rows: Sequence[Row], settings: EvaluationSett
 
 def match_answers(model: Model, rows: Sequence[Row], settings: EvaluationSettings | None = None) -> list[bool]:
     """Say for each row, in order, whether the whole greedy answer is the completion."""
-    answers: list[bool] = []
-    for logits, batch in _iterate_logits(model, rows, settings or EvaluationSettings()):
-        right = (logits.argmax(dim=-1) == batch.labels) | (batch.labels == IGNORED)
-        answers += right.all(dim=1).tolist()
-    return answers
+    settings = settings or EvaluationSettings()
+    return _pass_all(model, match_rows, encode_rows(model.tokenizer, rows, settings.max_length), settings)
 
 
 def generate(model: Model, messages: Messages, max_new_tokens: int = 128) -> str:
@@ -65,15 +61,10 @@ def generate_all(model: Model, conversations: Sequence[Messages], max_new_tokens
     # Generation appends on the right, so padding goes to the left.
     tokens = torch.tensor([[pad] * (width - len(prompt)) + prompt for prompt in prompts])
     mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts])
-    with torch.inference_mode():
-        answered = model.network.generate(
-            input_ids=tokens.to(model.device),
-            attention_mask=mask.to(model.device),
-            max_new_tokens=max_new_tokens,
-            do_sample=False,
-            pad_token_id=pad,
-        )
-    texts: list[str] = model.tokenizer.batch_decode(answered[:, width:], skip_special_tokens=True)
+    batch = Batch(tokens, mask, torch.full_like(tokens, IGNORED))
+    texts: list[str] = model.tokenizer.batch_decode(
+        pass_rows(model, generate_tokens, batch, pad, max_new_tokens), skip_special_tokens=True
+    )
     return texts
 
 
@@ -90,18 +81,17 @@ def relative_score(before: float, after: float) -> int:
     return round(max(-SCORE_LIMIT, min(SCORE_LIMIT, gain)))
 
 
-def _iterate_logits(
-    model: Model, rows: Sequence[Row], settings: EvaluationSettings
-) -> Iterator[tuple[torch.Tensor, Batch]]:
-    """Iterate over logits (rows, length - 1, vocabulary) with a batch whose labels stand at their logits."""
-    examples = encode_rows(model.tokenizer, rows, settings.max_length)
+def _pass_all(model: Model, task: Task, examples: Sequence[Example], settings: EvaluationSettings) -> list[Any]:
+    """Pass all examples in batches, give an item for each in order.
+
+    Batches are of similar lengths, so that little is padded; the longest come first, so that what does not fit in
+    memory fails at once.
+    """
     pad = get_pad(model.tokenizer)
-    for start in range(0, len(examples), settings.batch_size):
-        batch = collate(examples[start : start + settings.batch_size], pad).to(model.device)
-        yield _compute_logits(model, batch), Batch(batch.tokens, batch.mask, batch.labels[:, 1:])
-
-
-@torch.inference_mode()
-def _compute_logits(model: Model, batch: Batch) -> torch.Tensor:
-    logits: torch.Tensor = model.network(input_ids=batch.tokens, attention_mask=batch.mask).logits
-    return logits[:, :-1]
+    order = sorted(range(len(examples)), key=lambda index: -len(examples[index].tokens))
+    items: dict[int, Any] = {}
+    for start in range(0, len(order), settings.batch_size):
+        chosen = order[start : start + settings.batch_size]
+        batch = collate([examples[index] for index in chosen], pad)
+        items.update(zip(chosen, pass_rows(model, task, batch), strict=True))
+    return [items[index] for index in range(len(examples))]

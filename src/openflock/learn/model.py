@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.lora import LoraLayer
 
-from openflock.learn.base import Base, BaseError, load_base
-from openflock.update.fixed import Factor, GlobalState, Layout, Module, to_float
+from openflock.learn.base import Base, BaseError, Quantization, load_base
+from openflock.learn.crew import count_crew, get_number, order
+from openflock.update.fixed import FACTORS, Factor, GlobalState, Layout, Module, Vector, to_float
 
 _SLOT = "default"  # peft's name for the only adapter of a model
 
@@ -31,6 +32,9 @@ class Model:
         self._layers = _attach_adapter(base, rank, alpha, targets)
         modules = [Module(name, layer.out_features, layer.in_features) for name, layer in self._layers.items()]
         self.layout = Layout(tuple(modules), rank, alpha)
+        self.adapter = [weight for factor in FACTORS for weight in self.get_parameters(factor).values()]
+        self.sent = [-1] * len(self.adapter)
+        self._held: dict[Factor, tuple[Vector, list[int]]] = {}
 
     @property
     def device(self) -> torch.device:
@@ -44,11 +48,17 @@ class Model:
         return {name: slots[_SLOT].weight for name, slots in weights}
 
     def load_state(self, state: GlobalState) -> None:
-        """Copy a state into the adapter in place; BaseError when it belongs to another layout."""
+        """Put a state into the adapter in place; BaseError when it belongs to another layout.
+
+        A factor that is there already stays: the states of a round differ in what the round trains.
+        """
         if state.layout != self.layout:
             raise BaseError(f"{self.path}: the state is for other modules, rank or alpha; use the task's base")
-        self.write_factor("A", {name: to_float(array) for name, array in state.get_factor("A").items()})
-        self.write_factor("B", {name: to_float(array) for name, array in state.get_factor("B").items()})
+        for factor, vector in state.factors.items():
+            held, versions = self._held.get(factor, (None, []))
+            if held is not vector or versions != self._get_versions(factor):
+                self.write_factor(factor, {name: to_float(array) for name, array in state.get_factor(factor).items()})
+                self._held[factor] = vector, self._get_versions(factor)
 
     @torch.no_grad()
     def write_factor(self, factor: Factor, arrays: dict[str, NDArray[np.float32]]) -> None:
@@ -69,6 +79,10 @@ class Model:
                 parameter.grad = None
         return self.get_parameters(factor)
 
+    def _get_versions(self, factor: Factor) -> list[int]:
+        # A parameter counts its changes in place, an optimizer's too.
+        return [parameter._version for parameter in self.get_parameters(factor).values()]
+
 
 def load_model(
     path_or_id: str | Path,
@@ -76,9 +90,15 @@ def load_model(
     alpha: int = 16,
     device: str = "cpu",
     targets: Targets = "all-linear",
+    quantization: Quantization = "none",
 ) -> Model:
-    """Load a base and attach an adapter to it; raises BaseError."""
-    return Model(load_base(path_or_id, device), rank, alpha, targets)
+    """Load a base and attach an adapter to it; raises BaseError.
+
+    Where a launcher started several processes, the leader's call makes all of them load their shards.
+    """
+    if count_crew() > 1 and get_number() == 0:
+        order(path_or_id, rank, alpha, device, targets, quantization)
+    return Model(load_base(path_or_id, device, quantization=quantization), rank, alpha, targets)
 
 
 def _attach_adapter(base: Base, rank: int, alpha: int, targets: Targets) -> dict[str, Any]:

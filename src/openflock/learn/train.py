@@ -6,17 +6,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 from numpy.typing import NDArray
 
 from openflock.learn.checkpoint import compute_inputs_digest, read_checkpoint, remove_checkpoint, write_checkpoint
+from openflock.learn.crew import pass_rows
 from openflock.learn.data import Row
-from openflock.learn.encode import Batch, Example, collate, encode_rows, get_pad
+from openflock.learn.encode import IGNORED, Batch, Example, collate, encode_rows, get_pad
 from openflock.learn.model import Model
+from openflock.learn.passes import add_gradients
 from openflock.update.fixed import GlobalState
 
 
@@ -26,7 +26,10 @@ class TrainError(RuntimeError):
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """Say how a node trains; all its own choice. `max_length` is in tokens, `clip_norm` caps the gradient's norm."""
+    """Say how a node trains; all its own choice. `max_length` is in tokens, `clip_norm` caps the gradient's norm.
+
+    With `recompute`, layers keep no activations but compute them again: far less memory, about a third more time.
+    """
 
     steps: int = 25
     batch_size: int = 8
@@ -35,6 +38,7 @@ class TrainSettings:
     weight_decay: float = 0.0
     clip_norm: float = 1.0
     checkpoint_every: int = 10
+    recompute: bool = False
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "checkpoint_every"):
@@ -112,24 +116,19 @@ def prepare_step(
     settings: TrainSettings,
 ) -> Callable[[Batch], float]:
     """Give the function that takes one inner step on a batch and returns its loss."""
-    accelerator = Accelerator(cpu=model.device.type == "cpu", mixed_precision="no")
-    # The network is where load_base put it, perhaps over several devices: only the optimizer needs preparing.
-    prepared = accelerator.prepare(optimizer, device_placement=[False])
-    return partial(_take_step, accelerator, model, list(parameters.values()), prepared, settings.clip_norm)
+    return partial(_take_step, model, list(parameters.values()), optimizer, settings)
 
 
 def _take_step(
-    accelerator: Any,
     model: Model,
     parameters: list[torch.nn.Parameter],
-    optimizer: Any,
-    clip_norm: float,
+    optimizer: torch.optim.Optimizer,
+    settings: TrainSettings,
     batch: Batch,
 ) -> float:
-    batch = batch.to(model.device)
-    loss = model.network(input_ids=batch.tokens, attention_mask=batch.mask, labels=batch.labels).loss
     optimizer.zero_grad()
-    accelerator.backward(loss)
-    accelerator.clip_grad_norm_(parameters, clip_norm)
+    total = int((batch.labels != IGNORED).sum())
+    loss = sum(pass_rows(model, add_gradients, batch, total, settings.recompute))
+    torch.nn.utils.clip_grad_norm_(parameters, settings.clip_norm)
     optimizer.step()
-    return float(loss.item())
+    return float(loss)

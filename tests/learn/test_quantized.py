@@ -1,0 +1,70 @@
+"""A base may be held in four bits; adapter, update and state stay what they are."""
+
+import importlib.util
+
+import numpy as np
+import pytest
+import torch
+
+from openflock.learn.base import BaseError, load_base
+from openflock.learn.data import parse_row
+from openflock.learn.evaluate import compute_loss, match_answers
+from openflock.learn.model import load_model
+from openflock.learn.skills import generate_rows
+from openflock.learn.train import TrainSettings, train
+
+SETTINGS = TrainSettings(steps=12, batch_size=4)
+
+
+@pytest.fixture(scope="module")
+def quantized(base_path):
+    return load_model(base_path, quantization="nf4")
+
+
+@pytest.fixture
+def rows():
+    return [parse_row(row, "x:1") for row in generate_rows("reverse", 24, 1)]
+
+
+def count_bytes(model):
+    frozen = (weight for name, weight in model.network.named_parameters() if "layers" in name and "lora" not in name)
+    return sum(weight.numel() * weight.element_size() for weight in frozen)
+
+
+def test_a_quantized_base_is_smaller_has_the_same_layout_and_nearly_the_same_loss(model, quantized, start, rows):
+    assert count_bytes(quantized) < count_bytes(model) / 7
+    assert quantized.layout == model.layout
+    for each in (model, quantized):
+        each.load_state(start)
+    assert compute_loss(quantized, rows) == pytest.approx(compute_loss(model, rows), rel=0.25)
+
+
+def test_training_on_a_quantized_base_helps_and_judging_in_between_changes_no_bit(quantized, start, rows):
+    quantized.load_state(start)
+    before = compute_loss(quantized, rows)
+    first = train(quantized, start, rows, SETTINGS, seed=1)
+    assert compute_loss(quantized, rows) < before
+    match_answers(quantized, rows)
+    again = train(quantized, start, rows, SETTINGS, seed=1)
+    assert all(np.array_equal(first[name], again[name]) for name in first)
+    assert all(np.abs(values).max() > 0 for values in first.values())
+
+
+def test_recomputing_works_on_a_quantized_base(quantized, start, rows):
+    kept = train(quantized, start, rows, SETTINGS, seed=2)
+    again = train(quantized, start, rows, TrainSettings(steps=12, batch_size=4, recompute=True), seed=2)
+    assert all(np.array_equal(kept[name], again[name]) for name in kept)
+
+
+def test_without_the_library_one_line_says_what_to_install(base_path, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(BaseError, match=r"bitsandbytes is missing; pip install 'openflock\[quantized\]'"):
+        load_base(base_path, quantization="nf4")
+
+
+def test_a_quantized_base_is_not_sharded_and_ranks_use_their_own_devices(base_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(BaseError, match="not sharded; give each node one process"):
+        load_base(base_path, quantization="nf4")
+    with pytest.raises(BaseError, match="set device=auto"):
+        load_base(base_path, "cuda" if not torch.cuda.is_available() else "cpu")
