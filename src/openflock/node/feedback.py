@@ -10,7 +10,8 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from openflock.update.fixed import Factor, Vector
+from openflock.protocol.types import Digest
+from openflock.update.fixed import FACTORS, Factor, Vector
 
 MAX_AGE = 4  # accepted steps; a rest older than that speaks of a state that is gone
 
@@ -25,41 +26,47 @@ class Feedback:
 
     def recall(self, factor: Factor, step: int, size: int) -> Vector:
         """Read the rest for a factor at a step, in units of 2**-24; zeros if there is none that still counts."""
-        found = self._read(self._locate(factor), size)
-        if found is None or not found[1] < step <= found[1] + MAX_AGE:
-            return np.zeros(size, np.int32)
-        return found[0]
+        try:
+            with safe_open(self._locate(factor), framework="np") as stored:
+                rest, made = stored.get_tensor("rest"), int((stored.metadata() or {})["step"])
+        except (FileNotFoundError, SafetensorError, KeyError, ValueError):
+            return np.zeros(size, np.int32)  # a lost rest costs a little precision, once
+        fits = rest.dtype == np.int32 and rest.shape == (size,) and made < step <= made + MAX_AGE
+        return rest if fits else np.zeros(size, np.int32)
 
-    def offer(self, factor: Factor, step: int, rest: Vector) -> None:
-        """Write down the rest of an update that is on its way; offered again, it replaces what was offered before."""
-        self._write(self._locate(factor, offered=True), step, rest)
+    def offer(self, factor: Factor, step: int, rest: Vector, update: Digest) -> None:
+        """Write down the rest of an update that is on its way, by its digest; it replaces what was offered before."""
+        self._write(self._locate(factor, offered=True), rest, {"step": str(step), "update": update.hex()})
 
-    def settle(self, *, merged: bool, judged: bool) -> None:
-        """Keep the offered rests if their update was merged, drop old and new if it was refused; else only the new."""
-        for factor in ("A", "B"):
+    def settle(self, update: Digest, *, merged: bool, judged: bool) -> None:
+        """Keep the offered rests if their update was merged, drop old and new if it was refused; else only the new.
+
+        What was offered of another update is left alone: one that is on its way is nothing of the round that ended.
+        """
+        for factor in FACTORS:
             kept, offered = self._locate(factor), self._locate(factor, offered=True)
-            if not offered.exists():
+            if self._read_name(offered) != update.hex():
                 continue
             if merged:
                 offered.replace(kept)
             else:
-                offered.unlink()
                 if judged:
                     kept.unlink(missing_ok=True)
+                offered.unlink()
 
     def _locate(self, factor: str, *, offered: bool = False) -> Path:
         return self._directory / f"{factor}{'.offered' if offered else ''}.safetensors"
 
-    def _read(self, path: Path, size: int) -> tuple[Vector, int] | None:
+    def _read_name(self, path: Path) -> str | None:
+        """Read the digest of the update that a rest belongs to."""
         try:
             with safe_open(path, framework="np") as stored:
-                rest, step = stored.get_tensor("rest"), int((stored.metadata() or {})["step"])
-        except (FileNotFoundError, SafetensorError, KeyError, ValueError):
-            return None  # a lost rest costs a little precision, once
-        return (rest, step) if rest.dtype == np.int32 and rest.shape == (size,) else None
+                return (stored.metadata() or {}).get("update")
+        except (FileNotFoundError, SafetensorError):
+            return None
 
-    def _write(self, path: Path, step: int, rest: Vector) -> None:
+    def _write(self, path: Path, rest: Vector, metadata: dict[str, str]) -> None:
         partial = path.with_suffix(".partial")
         partial.touch(mode=0o600)
-        partial.write_bytes(save({"rest": rest}, metadata={"step": str(step)}))
+        partial.write_bytes(save({"rest": rest}, metadata=metadata))
         partial.replace(path)

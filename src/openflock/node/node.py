@@ -106,7 +106,8 @@ class Node:
         if mine:
             accepted = mine[0] in list_accepted(ended)
             merged = accepted and ended.agreed is not None and state.digest == ended.agreed.digest
-            feedback.settle(merged=merged, judged=bool(ended.judgements) and not accepted)
+            refused = bool(ended.judgements) and not accepted
+            feedback.settle(ended.proposals[mine[0]].digest, merged=merged, judged=refused)
 
     def _has_part(self, state: State, act: Act) -> bool:
         """Answer whether this node may act; nothing here searches for witnesses."""

@@ -13,8 +13,9 @@ from openflock.learn.model import Model
 from openflock.learn.train import TrainSettings, train
 from openflock.node.feedback import Feedback
 from openflock.node.watch import Watch, watch_nothing
+from openflock.protocol.types import Digest
 from openflock.update.admission import NORM_BITS
-from openflock.update.codec import Update, encode_update, make_update
+from openflock.update.codec import Update, digest, encode_update, make_update
 from openflock.update.compress import FORMS
 from openflock.update.fixed import PIECE, Factor, GlobalState, Vector, to_fixed, to_float
 from openflock.update.geometry import compute_squared_norm
@@ -47,9 +48,10 @@ class Proposer:
         if self.feedback:
             delta = add_rests(state, delta, self.feedback)
         update, held = fit_ceiling(state, delta, norm_ceiling)
+        blob = encode_update(update)
         if self.feedback:
-            offer_rests(state, update, held, self.feedback)
-        return encode_update(update)
+            offer_rests(state, update, held, self.feedback, digest(blob))
+        return blob
 
 
 def compute_delta(state: GlobalState, trained: Mapping[str, NDArray[np.float32]]) -> Delta:
@@ -105,11 +107,11 @@ def add_rests(state: GlobalState, delta: Delta, feedback: Feedback) -> Delta:
     return saturate(state, {factor: vector + rests[factor] for factor, vector in delta.items()})
 
 
-def offer_rests(state: GlobalState, update: Update, delta: Delta, feedback: Feedback) -> None:
-    """Write down what rounding left out of an update."""
+def offer_rests(state: GlobalState, update: Update, delta: Delta, feedback: Feedback, name: Digest) -> None:
+    """Write down what rounding left out of an update, by its digest."""
     for factor, vector in delta.items():
         rest = np.empty_like(vector)
         for start in range(0, vector.size, PIECE):
             stop = min(start + PIECE, vector.size)
             rest[start:stop] = vector[start:stop] - update.read(factor, start, stop).astype(np.int32)
-        feedback.offer(factor, state.step, rest)
+        feedback.offer(factor, state.step, rest, name)
