@@ -16,6 +16,7 @@ from openflock.learn.evaluate import EvaluationSettings
 from openflock.learn.model import Model, load_model
 from openflock.learn.skills import generate_rows
 from openflock.learn.train import TrainSettings
+from openflock.node.feedback import Feedback
 from openflock.node.node import Identity, Node
 from openflock.node.proposer import Proposer, Tamper
 from openflock.node.reader import Reader
@@ -24,7 +25,7 @@ from openflock.protocol.calls import Fund
 from openflock.protocol.job import Job, encode_job
 from openflock.protocol.rules import Rules
 from openflock.protocol.types import Genesis
-from openflock.update.codec import encode_state
+from openflock.update.codec import stream_state
 from openflock.update.fixed import initial_state
 
 from ..protocol.helpers import CREATOR, POOL, STAKE, make_address, make_rules
@@ -68,7 +69,8 @@ class Camp:
     def pitch(self, role: str, domain: int, tamper: Tamper | None = None, shuffle: int = 0) -> Node:
         """Make a node, or make it anew as after a crash: all it keeps is in files."""
         part = len(self.nodes)
-        proposer = Proposer(get_rows(domain, part), SHORT, self.path / "checkpoints", tamper)
+        feedback = Feedback(self.path / "feedback" / role)
+        proposer = Proposer(get_rows(domain, part), SHORT, self.path / "checkpoints", tamper, feedback=feedback)
         voter = Voter(get_rows(domain, part + 10), JUDGING, shuffle)
         identity = Identity(make_address(role), sha256(role.encode()).digest(), domain, STAKE)
         outbox = DirectoryStore(self.path / "outbox" / role)
@@ -86,7 +88,7 @@ def make_camp(path: Path, **overrides: int | bytes) -> Camp:
     reader = Reader(DirectoryStore(path / "blobs"))
     layout = get_model().layout
     job = Job("test", "built-in", ("all-linear",), layout.rank, layout.alpha, SEED, DOMAINS, 64)
-    first = reader.put_state(encode_state(initial_state(layout, SEED)))
+    first = reader.put_state(stream_state(initial_state(layout, SEED)))
     rules = make_rules(**{**RULES, "job": reader.store.put(encode_job(job)), "genesis": first, **overrides})
     genesis = Genesis(31337, make_address("task"), make_address("token"), CREATOR, 1_000_000, rules)
     return Camp(path, rules, genesis, reader)

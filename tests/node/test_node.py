@@ -1,5 +1,6 @@
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from openflock.node.node import Identity
@@ -7,7 +8,18 @@ from openflock.protocol.calls import Advance, Commit, Confirm, Join, Publish, Re
 from openflock.protocol.commitment import compute_commitment, compute_content
 from openflock.protocol.ports import BlobMissing
 from openflock.protocol.round import is_complete
-from openflock.protocol.types import Act, Phase, commit_phase, open_phase
+from openflock.protocol.types import (
+    Act,
+    Attestation,
+    Judgement,
+    Phase,
+    Proposal,
+    Round,
+    Seat,
+    Verdict,
+    commit_phase,
+    open_phase,
+)
 
 from ..protocol.helpers import OUTSIDER, make_genesis, mine_past_seed
 from .helpers import make_camp
@@ -94,11 +106,18 @@ def test_the_wrong_phase_makes_no_call(camp):
     assert [node.decide(ledger.state) for node in camp.nodes] == [None] * 3
 
 
-def test_who_cannot_merge_does_not_attest(camp):
+def test_who_cannot_merge_does_not_attest(camp, tmp_path):
     ledger = play_until(camp.open_ledger(), camp.nodes, Phase.ATTEST)
     lost = ledger.state.round.proposals[0].digest
     (camp.reader.store.directory / lost.hex()).unlink()
-    assert [node.decide(ledger.state) for node in camp.nodes] == [None] * 3
+    assert [node.decide(ledger.state) for node in restart(camp, tmp_path)] == [None] * 3
+
+
+def test_what_was_admitted_once_is_merged_though_its_bytes_are_gone(camp):
+    ledger = play_until(camp.open_ledger(), camp.nodes, Phase.ATTEST)
+    for proposal in ledger.state.round.proposals.values():
+        (camp.reader.store.directory / proposal.digest.hex()).unlink()
+    assert len({node.decide(ledger.state).act for node in camp.nodes}) == 1
 
 
 # --- Salts ---------------------------------------------------------------------------------------------------
@@ -127,6 +146,77 @@ def test_batches_differ_by_round_and_node_and_are_no_salt():
     assert len(set(seeds)) == 3
     assert seeds[0] == ME.compute_batch_seed(TASK, 1)
     assert seeds[0].to_bytes(6, "big") != ME.compute_salt(TASK, 1, Act.UPDATE)[:6]
+
+
+# --- What became of its updates ------------------------------------------------------------------------------
+
+NOW, AGREED = b"n" * 32, b"a" * 32
+MINE, THEIRS = b"m" * 32, b"t" * 32
+
+
+def settle(camp, judgements, agreed, slot=0, offered=MINE):
+    """Let a node see how a round ended in which it had a slot; returns the rest that it keeps, and if one waits."""
+    ledger, node = camp.open_ledger(), camp.nodes[0]
+    me, feedback = node.identity.address, node.proposer.feedback
+    for value, name in ((7, b"old" * 8), (8, offered)):
+        feedback.offer("B", 0, np.full(3, value, np.int32), name)
+        feedback.settle(b"old" * 8, merged=True, judged=False)
+    seats = [Seat(OUTSIDER, 1), Seat(OUTSIDER, 1)]
+    seats[slot] = Seat(me, 1)
+    ended = Round(1, proposers=tuple(seats), judgements=judgements, agreed=agreed and Attestation(agreed, 0, False))
+    ended.proposals.update({0: Proposal(MINE, 1), 1: Proposal(THEIRS, 1)})
+    now = replace(ledger.state, phase=Phase.PROPOSE, digest=NOW, ended=ended)
+    now.round.commitments[Act.UPDATE, me] = b"c" * 32
+    assert node.decide(now) is None
+    assert node.decide(now) is None  # looking twice changes nothing
+    waits = camp.path / "feedback" / ROLES[0] / "B.offered.safetensors"
+    return int(feedback.recall("B", 1, 3)[0]), waits.exists()
+
+
+PAID, UNPAID, HARMFUL = (Judgement(verdict) for verdict in (Verdict.PAID, Verdict.UNPAID, Verdict.HARMFUL))
+
+
+@pytest.mark.parametrize(
+    ("judgements", "agreed", "kept"),
+    [
+        ((PAID, PAID), NOW, 8),  # merged
+        ((UNPAID, HARMFUL), NOW, 8),
+        ((HARMFUL, PAID), NOW, 0),  # refused, and others merged
+        ((HARMFUL, HARMFUL), None, 0),
+        ((HARMFUL, PAID), AGREED, 0),
+        ((PAID, PAID), AGREED, 7),  # vetoed: agreed, and not what counts
+        ((PAID, PAID), None, 7),  # no digest found two thirds
+        ((), None, 7),  # void: too few ballots
+    ],
+)
+def test_a_rest_is_kept_or_dropped_with_its_update(camp, judgements, agreed, kept):
+    assert settle(camp, judgements, agreed) == (kept, False)
+
+
+def test_the_outcome_of_another_slot_or_update_decides_nothing_of_ones_own(camp):
+    assert settle(camp, (PAID, PAID), NOW, slot=1) == (7, True)  # mine is the other slot's, of another digest
+    assert settle(camp, (PAID, PAID), NOW, offered=b"on its way".ljust(32)) == (7, True)
+
+
+def test_who_had_no_slot_or_published_nothing_waits(camp):
+    node, ledger = camp.nodes[0], camp.open_ledger()
+    feedback = node.proposer.feedback
+    feedback.offer("B", 0, np.full(3, 8, np.int32), MINE)
+    for ended in (None, Round(1), Round(1, proposers=(Seat(node.identity.address, 1),))):
+        now = replace(ledger.state, phase=Phase.PROPOSE, ended=ended)
+        assert node.decide(now) is None
+    feedback.settle(MINE, merged=True, judged=False)
+    assert feedback.recall("B", 1, 3).tolist() == [8] * 3
+
+
+def test_an_update_on_its_way_is_not_settled_by_the_round_before(camp, tmp_path):
+    ledger = play_until(camp.open_ledger(), camp.nodes, Phase.ATTEST)
+    play_until(ledger, camp.nodes, Phase.PROPOSE)
+    names = {"A.offered.safetensors", "B.safetensors"}
+    for nodes in (camp.nodes, restart(camp, tmp_path)):
+        for node, role in zip(nodes, ROLES, strict=True):
+            assert node.decide(ledger.state) == node.decide(ledger.state)
+            assert {file.name for file in (tmp_path / "feedback" / role).iterdir()} == names
 
 
 # --- Crashes and secrets -------------------------------------------------------------------------------------

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
-from openflock.node.proposer import Proposer, quantize_delta
+from openflock.node.proposer import Proposer
 from openflock.node.voter import Voter
 from openflock.protocol.ballot import Mark
 from openflock.protocol.types import NO_FLAGS, Flag, Judgement, Proposal, Round, Seat, Verdict
-from openflock.update.codec import digest, encode_state, encode_update, max_update_size
+from openflock.update.codec import decode_state, digest, encode_update, get_digest, make_update, max_update_size
 from openflock.update.fixed import initial_state
 
 from .helpers import JUDGING, SEED, SHORT, get_model, get_rows, make_camp
@@ -55,15 +55,17 @@ def test_a_helpful_update_scores_above_zero(camp, voter, helpful):
 
 
 def test_an_update_that_changes_nothing_scores_zero(camp, voter, state):
-    still = {name: np.zeros(shape, np.int64) for name, shape in state.layout.compute_shapes("B").items()}
-    assert mark(camp, voter, encode_update(state.layout, quantize_delta(state, still))) == Mark(0)
+    still = {"B": np.zeros(state.layout.compute_size("B"), np.int64)}
+    assert mark(camp, voter, encode_update(make_update(state, still))) == Mark(0)
+
+
+def make_noise(state):
+    noise = np.random.default_rng(1).integers(-(1 << 19), 1 << 19, state.layout.compute_size("B"))
+    return encode_update(make_update(state, {"B": noise}))
 
 
 def test_a_harmful_update_scores_below_zero(camp, voter, state):
-    noise = np.random.default_rng(1)
-    shapes = state.layout.compute_shapes("B")
-    delta = {name: noise.integers(-(1 << 19), 1 << 19, shape) for name, shape in shapes.items()}
-    assert mark(camp, voter, encode_update(state.layout, quantize_delta(state, delta))).score < 0
+    assert mark(camp, voter, make_noise(state)).score < 0
 
 
 def test_a_slot_without_a_proposal_and_ones_own_are_abstained_from(camp, voter):
@@ -92,7 +94,13 @@ def test_spoiled_bytes_are_unavailable(camp, voter):
 def write_floats(state, value):
     """A well-formed safetensors file of the right names, in floats: what other systems send each other."""
     shapes = state.layout.compute_shapes("B")
-    return save({f"{name}.q": np.full(shape, value, np.float32) for name, shape in shapes.items()})
+    return save({f"B.{name}": np.full(shape, value, np.float32) for name, shape in shapes.items()})
+
+
+def spoil_first(good, byte):
+    """Change the first byte after the header."""
+    at = 8 + int.from_bytes(good[:8], "little")
+    return good[:at] + byte + good[at + 1 :]
 
 
 MALFORMED = {
@@ -100,25 +108,27 @@ MALFORMED = {
     "truncated by a byte": lambda good, state: good[:-1],
     "truncated in the header": lambda good, state: good[:40],
     "a byte too long": lambda good, state: good + b"\0",
-    "wrong keys": lambda good, state: good.replace(b"q_proj", b"q_prok"),
-    "another factor": lambda good, state: good.replace(b'"factor":"B"', b'"factor":"A"'),
-    "another parent": lambda good, state: good.replace(digest(encode_state(state)).hex().encode(), b"0" * 64),
+    "wrong keys": lambda good, state: good.replace(b"B.codes", b"B.codex"),
+    "another factor": lambda good, state: good.replace(b'"B.', b'"A.'),
+    "another parent": lambda good, state: good.replace(get_digest(state).hex().encode(), b"0" * 64),
+    "another encoding": lambda good, state: good.replace(b'"int8"', b'"int4"'),
+    "another width": lambda good, state: good.replace(b'"width":"2"', b'"width":"3"'),
     "floats": lambda good, state: write_floats(state, 0.5),
     "floats that are not numbers": lambda good, state: write_floats(state, np.nan),
-    "larger than any update": lambda good, state: b"\0" * (max_update_size(state.layout) + 1),
+    "larger than any update": lambda good, state: b"\0" * (max_update_size(state) + 1),
     "a header that claims a terabyte": lambda good, state: (2**40).to_bytes(8, "little") + good[8:],
     "a pickle under the name of a blob": lambda good, state: pickle.dumps({"weights": [1.0] * 50}),
     "a zip archive": lambda good, state: b"PK\3\4" + bytes(60),
     "deep nesting": lambda good, state: (9000).to_bytes(8, "little") + b'{"a":' + b"[" * 8995,
-    "a number that never occurs": lambda good, state: good[:-1] + b"\x80",
+    "a scale that never occurs": lambda good, state: good[:-1] + b"\x80",
+    "a number that never occurs": lambda good, state: spoil_first(good, b"\x80"),
     "over the norm ceiling": lambda good, state: make_large(state),
 }
 
 
 def make_large(state):
-    shapes = state.layout.compute_shapes("B")
-    delta = {name: np.full(shape, 100 << 24, np.int64) for name, shape in shapes.items()}
-    return encode_update(state.layout, quantize_delta(state, delta))
+    largest = np.full(state.layout.compute_size("B"), 127 << 18)
+    return encode_update(make_update(state, {"B": largest}))
 
 
 @pytest.mark.parametrize("name", MALFORMED)
@@ -137,14 +147,24 @@ def judge(camp, *blobs):
     return current
 
 
-def test_a_merge_that_helps_is_not_vetoed_and_one_that_harms_is(camp, voter, state, helpful):
-    merge, veto = voter.merge(get_model(), camp.reader, camp.rules, judge(camp, helpful), camp.rules.genesis)
-    assert not veto
+def is_vetoed(camp, voter, rules, blob):
+    merge = voter.merge(camp.reader, rules, judge(camp, blob), rules.genesis)
     assert merge.duplicates == 0
-    noise = np.random.default_rng(1)
-    shapes = state.layout.compute_shapes("B")
-    delta = {name: noise.integers(-(1 << 19), 1 << 19, shape) for name, shape in shapes.items()}
-    harmful = encode_update(state.layout, quantize_delta(state, delta))
-    strict = replace(camp.rules, tolerance=0)
-    _, veto = voter.merge(get_model(), camp.reader, strict, judge(camp, harmful), camp.rules.genesis)
-    assert veto
+    candidate = decode_state(b"".join(merge.stream()))
+    assert get_digest(candidate) == merge.compute_digest()
+    return voter.is_harmful(get_model(), camp.reader, rules, rules.genesis, candidate)
+
+
+def test_a_merge_that_helps_is_not_vetoed_and_one_that_harms_is(camp, voter, state, helpful):
+    assert not is_vetoed(camp, voter, camp.rules, helpful)
+    assert is_vetoed(camp, voter, replace(camp.rules, tolerance=0), make_noise(state))
+
+
+def test_voters_that_sum_in_other_orders_merge_the_same(camp, voter, state, helpful):
+    current = judge(camp, helpful, make_noise(state), helpful)
+    merges = [
+        replace(voter, shuffle=shuffle).merge(camp.reader, camp.rules, current, camp.rules.genesis)
+        for shuffle in range(4)
+    ]
+    assert len({merge.compute_digest() for merge in merges}) == 1
+    assert {merge.duplicates for merge in merges} == {0x010}
