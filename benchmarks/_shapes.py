@@ -37,7 +37,7 @@ def put_initial(store: DirectoryStore, layers: int, recipe: Recipe) -> bytes:
 
 
 def put_random_update(store: DirectoryStore, state: GlobalState, parent: bytes, seed: int) -> bytes:
-    """Store an update of legal random bytes: every block full, exponents as training gives them."""
+    """Store an update of legal random bytes: every block full, scales as training gives them."""
     draw, encoding = np.random.default_rng(seed), state.recipe.encoding
     form, factor = FORMS[encoding], state.trained[0]
     blocks = -(-state.layout.compute_size(factor) // form.block)

@@ -195,8 +195,8 @@ def main() -> None:
     args = parse_arguments(__doc__)
     is_quick = args.quick or not (SHARED / "base").is_dir()
     workload, seeds = (QUICK, (1, 2)) if is_quick else (FULL, (1, 2, 3))
-    encodings = (FLOAT, "int8", "int4", "ternary", "sparse4")
-    runs = [(workload, encoding, seed) for seed in seeds for encoding in encodings]
+    encodings = (FLOAT, "ternary", "int4", "sparse4", "int8")
+    runs = [(workload, encoding, seed) for encoding in encodings for seed in seeds]
     results = []
     with multiprocessing.get_context("spawn").Pool(2) as pool:
         for result in pool.imap_unordered(play_one, runs):

@@ -85,11 +85,11 @@ def parts(draw, encoding, size):
     if form.kept:
         groups = levels.reshape(-1, GROUP)
         groups[(groups != 0).cumsum(axis=1) > draw(st.integers(0, form.kept))] = 0
-    exponents = draw(vectors(len(levels), st.integers(0, form.max_exponent), np.uint8))
-    exponents[np.abs(levels).max(axis=1) <= form.limit // 2] = 0
+    scales = draw(vectors(len(levels), st.integers(0, len(form.scales) - 1), np.uint8))
+    scales[np.abs(levels).max(axis=1) <= form.limit // 2] = 0
     codes = np.frombuffer(pack_by_hand(encoding, levels.ravel().tolist()), np.uint8).reshape(len(levels), form.size)
-    numbers = levels.astype(np.int64) << exponents.astype(np.int64)[:, None]
-    return Coded(exponents, codes), numbers.ravel()[:size]
+    numbers = levels.astype(np.int64) * form.scales[scales].astype(np.int64)[:, None]
+    return Coded(scales, codes), numbers.ravel()[:size]
 
 
 @st.composite

@@ -31,7 +31,7 @@ def make_proposal(state, seed):
     delta = {}
     for factor in state.trained:
         n = np.arange(layout.compute_size(factor), dtype=np.int64)
-        # Stretches of very different sizes, so that many exponents occur.
+        # Stretches of very different sizes, so that many scales occur.
         delta[factor] = ((n * 2654435761 + seed * 40503) % 2**20 - 2**19) >> (n // 200 % 17)
     return make_update(state, delta, layout.width)
 

@@ -192,7 +192,7 @@ def test_a_vector_of_many_pieces_is_merged_as_if_it_were_one(size, encoding):
         update = fill_update(state, 0)
         part = update.parts["B"]
         part.codes[:] = (np.arange(part.codes.size) * (2 * k + 3) % 100 + 1).reshape(part.codes.shape)
-        part.exponents[:] = np.arange(len(part.exponents)) % 7
+        part.scales[:] = np.arange(len(part.scales)) % 7
         drawn.append(update)
     plan = plan_mean(recipe, [3, 1, 7])
     candidate = compute_candidate(state, drawn, plan)

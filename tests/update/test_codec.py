@@ -161,7 +161,7 @@ def test_illegal_numbers_are_refused_wherever_they_stand(encoding, place):
     part = update.parts["B"]
     at = 0 if place == "first" else len(part.codes) - 1
     nothing = {"int8": 0x80, "int4": 0x08, "ternary": 0xFF, "sparse4": 0x08}[encoding]
-    for spoiled, value, reason in ((part.codes, nothing, "holds a level"), (part.exponents, 1, "is not minimal")):
+    for spoiled, value, reason in ((part.codes, nothing, "holds a level"), (part.scales, 1, "is not minimal")):
         before = spoiled[at].copy()
         spoiled[at] = value
         with pytest.raises(Malformed, match=f"^B: .*{reason}"):

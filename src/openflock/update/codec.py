@@ -27,9 +27,9 @@ _digests: WeakKeyDictionary[GlobalState, bytes] = WeakKeyDictionary()
 
 @dataclass(frozen=True, eq=False)
 class Coded:
-    """Hold one factor's delta: exponents (blocks,), codes (blocks, bytes of a block)."""
+    """Hold one factor's delta: scales (blocks,), codes (blocks, bytes of a block)."""
 
-    exponents: Bytes
+    scales: Bytes
     codes: Bytes
 
 
@@ -53,7 +53,7 @@ class Update:
     def read_blocks(self, factor: Factor, first: int, last: int, out: NDArray[np.float64]) -> None:
         """Write the numbers of blocks first to last into `out`; what fills up the last block is zero."""
         form, part = FORMS[self.encoding], self.parts[factor]
-        expand(form, part.exponents[first:last], part.codes[first:last], out)
+        expand(form, part.scales[first:last], part.codes[first:last], out)
         release(part.codes, first * form.size, last * form.size)
 
 
@@ -95,7 +95,7 @@ def _quantize(encoding: Encoding, vector: NDArray[Any]) -> Coded:
     for start in range(0, blocks, _BLOCKS):
         stop = min(start + _BLOCKS, blocks)
         piece = vector[start * form.block : stop * form.block]
-        coded.exponents[start:stop], coded.codes[start:stop] = quantize(form, piece)
+        coded.scales[start:stop], coded.codes[start:stop] = quantize(form, piece)
     return coded
 
 
@@ -103,7 +103,7 @@ def encode_update(update: Update) -> bytes:
     """Encode an update canonically."""
     arrays: dict[str, NDArray[Any]] = {}
     for factor, part in update.parts.items():
-        arrays |= {f"{factor}.exponents": part.exponents, f"{factor}.codes": part.codes}
+        arrays |= {f"{factor}.scales": part.scales, f"{factor}.codes": part.codes}
     return pack(_describe_update(update.parent, update.layout.width, update.encoding), arrays)
 
 
@@ -112,7 +112,7 @@ def decode_update(state: GlobalState, blob: Blob) -> Update:
     layout, encoding = get_update_layout(state, _read_width(state, blob)), state.recipe.encoding
     metadata = _describe_update(get_digest(state), layout.width, encoding)
     arrays = unpack(blob, metadata, _list_update_specs(layout, encoding, state.trained))
-    parts = {factor: Coded(arrays[f"{factor}.exponents"], arrays[f"{factor}.codes"]) for factor in state.trained}
+    parts = {factor: Coded(arrays[f"{factor}.scales"], arrays[f"{factor}.codes"]) for factor in state.trained}
     update = Update(get_digest(state), layout, encoding, parts)
     for factor in state.trained:
         _check_part(update, factor)
@@ -133,9 +133,9 @@ def max_update_size(state: GlobalState) -> int:
 
 def _check_part(update: Update, factor: Factor) -> None:
     form, part, size = FORMS[update.encoding], update.parts[factor], update.layout.compute_size(factor)
-    for start in range(0, len(part.exponents), _BLOCKS):
+    for start in range(0, len(part.scales), _BLOCKS):
         stop = start + _BLOCKS
-        fault = find_fault(form, part.exponents[start:stop], part.codes[start:stop], size - start * form.block)
+        fault = find_fault(form, part.scales[start:stop], part.codes[start:stop], size - start * form.block)
         if fault:
             raise Malformed(f"{factor}: {fault}")
         release(part.codes, start * form.size, stop * form.size)
@@ -162,7 +162,7 @@ def _list_update_specs(layout: Layout, encoding: Encoding, factors: Iterable[Fac
     specs: dict[str, Spec] = {}
     for factor in factors:
         blocks = -(-layout.compute_size(factor) // form.block)
-        specs |= {f"{factor}.exponents": Spec("U8", (blocks,)), f"{factor}.codes": Spec("U8", (blocks, form.size))}
+        specs |= {f"{factor}.scales": Spec("U8", (blocks,)), f"{factor}.codes": Spec("U8", (blocks, form.size))}
     return specs
 
 
