@@ -1,3 +1,4 @@
+import random
 import subprocess
 import sys
 import threading
@@ -45,6 +46,61 @@ def test_any_bytes_come_back(kind, tmp_path):
         assert store.fetch(store.put(data), len(data)) == data
 
     check()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_parts_are_stored_as_what_they_make_up(kind, tmp_path):
+    store = KINDS[kind](tmp_path)
+
+    @given(st.lists(st.binary(max_size=50), max_size=6))
+    @settings(max_examples=30)
+    def check(parts):
+        whole = b"".join(parts)
+        digest = store.put_stream(iter(parts))
+        assert digest == sha256(whole).digest() == store.put(whole)
+        assert store.fetch(digest, len(whole)) == whole
+
+    check()
+
+
+def test_no_parts_make_the_empty_blob(store):
+    assert store.put_stream([]) == store.put(b"")
+    assert store.fetch(sha256().digest(), 0) == b""
+
+
+def test_views_are_stored_as_their_bytes(store):
+    assert store.put_stream([memoryview(DATA)[:100], memoryview(bytearray(DATA))[100:]]) == DIGEST
+    assert store.put(memoryview(DATA)) == DIGEST
+    assert store.fetch(DIGEST, len(DATA)) == DATA
+
+
+@pytest.mark.parametrize("reached", [0, 1, 300])
+def test_parts_that_end_in_an_error_leave_nothing(store, tmp_path, reached):
+    kept = store.put(b"kept")
+
+    def compute_parts():
+        yield from [DATA] * reached
+        raise ZeroDivisionError("no more parts")
+
+    before = list_files(tmp_path)
+    with pytest.raises(ZeroDivisionError, match="no more parts"):
+        store.put_stream(compute_parts())
+    assert list_files(tmp_path) == before
+    assert store.fetch(kept, 4) == b"kept"
+
+
+def test_a_part_that_is_no_bytes_leaves_nothing(store, tmp_path):
+    with pytest.raises(TypeError):
+        store.put_stream([DATA, "text", DATA])
+    assert list_files(tmp_path) == []
+
+
+def test_parts_of_a_spoiled_blob_mend_it(store, tmp_path):
+    store.put(DATA)
+    locate(tmp_path, DIGEST).write_bytes(b"torn")
+    assert store.put_stream([DATA[:7], DATA[7:]]) == DIGEST
+    assert store.fetch(DIGEST, len(DATA)) == DATA
+    assert len(list_files(tmp_path)) == 1
 
 
 def test_a_second_opening_finds_what_the_first_put(kind, store, tmp_path):
@@ -105,6 +161,59 @@ def test_many_who_put_the_same_blob_at_once_all_succeed(store, tmp_path):
     assert store.fetch(DIGEST, len(DATA)) == DATA
     assert len(list_files(tmp_path)) == 1
 
+
+# --- Large ones, which a store may map --------------------------------------------------------------------------
+
+EDGE = 2**20
+LARGE = random.Random(1).randbytes(EDGE + 5)
+
+
+@pytest.mark.parametrize("size", [EDGE - 1, EDGE, EDGE + 1, 3 * EDGE + 7])
+def test_a_large_blob_comes_back(store, size):
+    data = (LARGE * 3)[:size]
+    digest = store.put_stream(data[start : start + 4099] for start in range(0, size, 4099))
+    assert digest == sha256(data).digest()
+    fetched = store.fetch(digest, size)
+    assert (len(fetched), fetched) == (size, data)
+    assert store.put(fetched) == digest  # what was fetched can be put
+
+
+@pytest.mark.parametrize("at", [0, EDGE - 1, EDGE, EDGE + 4])
+def test_one_changed_byte_of_a_large_blob_is_noticed(store, tmp_path, at):
+    digest = store.put(LARGE)
+    spoiled = bytearray(LARGE)
+    spoiled[at] ^= 1
+    locate(tmp_path, digest).write_bytes(spoiled)
+    with pytest.raises(BlobCorrupt, match=digest.hex()[:12]):
+        store.fetch(digest, len(LARGE))
+
+
+@pytest.mark.parametrize("spoiled", [LARGE[:-1], LARGE[:EDGE], LARGE[:100], b"", LARGE + b"x"])
+def test_a_large_blob_that_was_cut_or_lengthened_is_noticed(store, tmp_path, spoiled):
+    digest = store.put(LARGE)
+    locate(tmp_path, digest).write_bytes(spoiled)
+    with pytest.raises(BlobCorrupt, match=digest.hex()[:12]):
+        store.fetch(digest, 2 * len(LARGE))
+
+
+def test_a_large_blob_larger_than_announced_is_refused(store):
+    digest = store.put(LARGE)
+    with pytest.raises(BlobCorrupt, match=f"larger than the {len(LARGE) - 1} bytes"):
+        store.fetch(digest, len(LARGE) - 1)
+
+
+def test_mending_a_large_blob_leaves_who_reads_it_with_what_was_checked(store, tmp_path):
+    digest = store.put(LARGE)
+    reading = store.fetch(digest, len(LARGE))
+    located = locate(tmp_path, digest)
+    located.unlink()
+    located.write_bytes(b"torn")
+    assert store.put(LARGE) == digest
+    assert reading == LARGE == store.fetch(digest, len(LARGE))
+    assert len(list_files(tmp_path)) == 1
+
+
+# --- Full disks --------------------------------------------------------------------------------------------------
 
 # A limit on the size of any file this process writes stands for the full disk: the kernel refuses mid-write.
 FULL_DISK = """
