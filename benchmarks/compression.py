@@ -125,9 +125,9 @@ def merge_encoded(
     """Let all propose and merge what they sent."""
     blobs = [node.make_update(model, state, CEILING, seed) for node, seed in zip(nodes, seeds, strict=True)]
     updates = [check_admission(state, blob, CEILING) for blob in blobs]
-    for node in nodes:
+    for node, blob in zip(nodes, blobs, strict=True):
         if node.feedback:
-            node.feedback.settle(merged=True, judged=True)
+            node.feedback.settle(digest(blob), merged=True, judged=True)
     none = np.zeros((len(blobs), len(blobs)), object)
     plan = compute_plan(state.recipe, [1] * len(blobs), none, [digest(blob) for blob in blobs])
     return compute_candidate(state, updates, plan), blobs
