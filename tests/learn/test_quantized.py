@@ -1,6 +1,10 @@
 """A base may be held in four bits; adapter, update and state stay what they are."""
 
 import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -54,6 +58,19 @@ def test_recomputing_works_on_a_quantized_base(quantized, start, rows):
     kept = train(quantized, start, rows, SETTINGS, seed=2)
     again = train(quantized, start, rows, TrainSettings(steps=12, batch_size=4, recompute=True), seed=2)
     assert all(np.array_equal(kept[name], again[name]) for name in kept)
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_a_70b_base_runs_whole_at_another_size(tmp_path):
+    script = Path(__file__).parents[2] / "benchmarks/seventy_b.py"
+    sizes = ["--layers", "3", "--hidden", "128", "--heads", "4", "--key-heads", "2", "--between", "320"]
+    command = [sys.executable, str(script), "--quick", "--json", str(tmp_path / "out.json"), *sizes]
+    subprocess.run(command, check=True, capture_output=True, timeout=300)
+    report = json.loads((tmp_path / "out.json").read_text())
+    assert report["sizes"]["layers"] == 3
+    assert report["adapter_numbers"] == {"A": 3 * 16 * (6 * 128 + 320), "B": 3 * 16 * (3 * 128 + 2 * 64 + 2 * 320)}
+    assert all(goal["met"] for goal in report["goals"])
+    assert len(set(report["scores"])) > 1
 
 
 def test_without_the_library_one_line_says_what_to_install(base_path, monkeypatch):

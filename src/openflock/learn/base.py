@@ -112,7 +112,7 @@ def load_base(
     # Dropout in a base would make training depend on a random generator, so it stays in evaluation mode.
     network.eval().requires_grad_(False)
     if quantization != "none":
-        _keep_trainable(network)
+        keep_trainable(network)
     return Base(network, tokenizer, path)
 
 
@@ -121,7 +121,7 @@ def _place(device: str, dtype: torch.dtype, quantization: Quantization) -> dict[
     if count_crew() == 1 and quantization == "none":
         return {"device_map": None if device == "cpu" else device}
     if count_crew() == 1:
-        return {"device_map": device, "quantization_config": _build_quantization(dtype)}
+        return {"device_map": device, "quantization_config": build_quantization(dtype)}
     own = torch.accelerator.current_accelerator() or torch.device("cpu")
     if quantization != "none":
         raise BaseError("quantization: a quantized base is not sharded; give each node one process")
@@ -130,7 +130,7 @@ def _place(device: str, dtype: torch.dtype, quantization: Quantization) -> dict[
     return {"distributed_config": DistributedConfig(fsdp_size=count_crew())}
 
 
-def _build_quantization(dtype: torch.dtype) -> BitsAndBytesConfig:
+def build_quantization(dtype: torch.dtype) -> BitsAndBytesConfig:
     """Describe QLoRA's form (arXiv 2305.14314): NF4 in blocks of 64, whose scales are quantized again."""
     if importlib.util.find_spec("bitsandbytes") is None:
         raise BaseError("quantization: bitsandbytes is missing; pip install 'openflock[quantized]'")
@@ -139,7 +139,8 @@ def _build_quantization(dtype: torch.dtype) -> BitsAndBytesConfig:
     )
 
 
-def _keep_trainable(network: Any) -> None:
+def keep_trainable(network: Any) -> None:
+    """Let gradients pass through quantized layers on every processor."""
     # On processors with AVX512-BF16 bitsandbytes packs a layer anew in its first evaluation, and no gradient passes
     # through a packed layer, in silence.
     for module in network.modules():
