@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 
+from openflock.app.auditing import run_audit
 from openflock.learn.encode import IGNORED, Batch
 
 from .launched import work
@@ -20,23 +22,18 @@ LAUNCHED = Path(__file__).parent / "launched.py"
 TOLERANCE = 32 * 2**-24
 
 
-def launch(count, base, out, *arguments):
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
-    subprocess.run(
-        [*command, str(LAUNCHED), str(base), str(out), *arguments],
-        check=True,
-        capture_output=True,
-        timeout=300,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    return np.load(out)
+def launch(count, *command):
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run([*launcher, *map(str, command)], capture_output=True, timeout=300, env=environment)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [2, 3])
 def test_a_node_of_several_processes_trains_and_judges_as_one_does(base_path, tmp_path, count):
     work(base_path, tmp_path / "one.npz")
-    alone, together = np.load(tmp_path / "one.npz"), launch(count, base_path, tmp_path / "all.npz")
+    assert launch(count, LAUNCHED, base_path, tmp_path / "all.npz").returncode == 0
+    alone, together = np.load(tmp_path / "one.npz"), np.load(tmp_path / "all.npz")
     assert alone.keys() == together.keys()
     trained = [name for name in alone if name.endswith("_proj")]
     assert len(trained) == 28
@@ -48,6 +45,30 @@ def test_a_node_of_several_processes_trains_and_judges_as_one_does(base_path, tm
     assert alone["after"] < alone["before"]
     assert np.array_equal(alone["matches"], together["matches"])
     assert np.array_equal(alone["answers"], together["answers"])
+
+
+CONFIG = """
+domains = ["reverse"]
+nodes_per_domain = 3
+device = "auto"
+ledger = "spec"
+rules = { rounds = 1 }
+train = { steps = 1 }
+rows = { train = 8, held_out = 4, report = 4 }
+"""
+
+
+@pytest.mark.slow
+def test_a_command_runs_under_a_launcher_as_it_is_and_its_errors_end_all_processes(tmp_path):
+    config, out = tmp_path / "task.toml", tmp_path / "out"
+    config.write_text(CONFIG)
+    command = ["--no-python", Path(sys.executable).parent / "openflock", "simulate", config, "--out", out]
+    run = launch(2, *command)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.count(b"digest of the global state") == 1
+    assert run_audit(out, None, None, None, Console(quiet=True))["clean"]
+    refused = launch(2, *command, "--set", "base=/gone", "--set", "seed=2")
+    assert refused.returncode != 0
 
 
 @pytest.mark.parametrize(("rows", "parts"), [(5, 2), (2, 2), (1, 3), (7, 3)])

@@ -95,7 +95,8 @@ def load_base(
     path = resolve_base(path_or_id)
     _check_weights(path)
     if dtype is None:
-        dtype = torch.float32 if device == "cpu" else torch.bfloat16
+        on_cpu = device == "cpu" or not torch.accelerator.is_available()
+        dtype = torch.float32 if on_cpu else torch.bfloat16
     transformers_logging.disable_progress_bar()
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False, local_files_only=True)
