@@ -187,12 +187,22 @@ def widen(item: tuple[Batch, int]) -> tuple[Batch, int]:
 def show(name: str, runs: dict[str, list[Run]]) -> dict[str, Any]:
     """Print a base's table and give its figures."""
     seconds = {rival: [run.seconds for run in each] for rival, each in runs.items()}
+    busy = {rival: [run.cpu_seconds for run in each] for rival, each in runs.items()}
     figures = {
-        rival: {"seconds": each, "median": median(each), "ratio": compute_ratio(each, seconds["bare"])}
+        rival: {
+            "seconds": each,
+            "cpu_seconds": busy[rival],
+            "median": median(each),
+            "ratio": compute_ratio(each, seconds["bare"]),
+            "cpu_ratio": compute_ratio(busy[rival], busy["bare"]),
+        }
         for rival, each in seconds.items()
     }
-    rows = [(rival, f"{each['median']:.3f}", f"{each['ratio']:.3f}") for rival, each in figures.items()]
-    show_table(f"{UPDATES} updates, base {name}", ("", "seconds", "beside bare"), rows)
+    rows = [
+        (rival, f"{each['median']:.3f}", f"{each['ratio']:.3f}", f"{each['cpu_ratio']:.3f}")
+        for rival, each in figures.items()
+    ]
+    show_table(f"{UPDATES} updates, base {name}", ("", "seconds", "beside bare", "processor, beside bare"), rows)
     return figures
 
 
