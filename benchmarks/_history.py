@@ -36,7 +36,7 @@ def propose(state: GlobalState, seed: int) -> bytes:
     for factor in state.trained:
         n = np.arange(layout.compute_size(factor), dtype=np.int64)
         delta[factor] = ((n * 2654435761 + seed * 40503) % 2**20 - 2**19) >> (n // 200 % 12)
-    return encode_update(make_update(state, delta, layout.width))
+    return encode_update(make_update(state, delta))
 
 
 def play(recipe: Recipe, order: int) -> str:

@@ -135,8 +135,9 @@ def merge_encoded(
 
 def merge_floats(model: Model, state: GlobalState, nodes: Sequence[Proposer], seeds: Sequence[int]) -> GlobalState:
     """Let all train, and average what they trained in float64; rounded to the state's units of 2**-24."""
-    trained = [train(model, state, node.rows, node.settings, seed) for node, seed in zip(nodes, seeds, strict=True)]
     (factor,) = state.trained
+    pairs = zip(nodes, seeds, strict=True)
+    trained = [train(model, state, node.rows, node.settings, seed)[factor] for node, seed in pairs]
     matrices = {name: to_fixed(np.mean([each[name].astype(np.float64) for each in trained], 0)) for name in trained[0]}
     factors = {**state.factors, factor: state.layout.join(factor, matrices)}
     return GlobalState(state.layout, state.recipe, state.step + 1, factors, state.velocity)

@@ -95,7 +95,7 @@ def measure(model: Model, settings: TrainSettings) -> list[dict]:
             side = FACTORS.index(factor)
             trained = [
                 {n: tuple(e[n].astype(np.float64) if i == side else other[n][i] for i in (0, 1)) for n in e}
-                for e in learned
+                for e in (each[factor] for each in learned)
             ]
             sent, total = measure_ours(state, updates, trained)
             lines.append({"mode": f"{mode}, step {step + 1} (trains {factor})", "sent": sent, "trained": total})
@@ -118,7 +118,6 @@ def measure_stack(start: GlobalState, both: Sequence[FloatAdapter]) -> dict[str,
         make_update(
             state,
             {f: start.layout.join(f, {n: to_fixed(v) for n, v in each[f].items()}) for f in FACTORS},
-            start.layout.rank,
         )
         for each in both
     ]

@@ -27,11 +27,11 @@ def work(base, out, **settings):
     model.load_state(state)
     judged = make_rows(7, "validation")
     before = compute_loss(model, judged)
-    trained = train(model, state, make_rows(32, "train"), TrainSettings(steps=5, batch_size=5, **settings), seed=1)
+    learned = train(model, state, make_rows(32, "train"), TrainSettings(steps=5, batch_size=5, **settings), seed=1)
     after = compute_loss(model, judged)
     matches = match_answers(model, judged)
     answers = generate_all(model, [judged[0].messages], max_new_tokens=8)  # one row for two processes
-    np.savez(out, before=before, after=after, matches=matches, answers=answers, **trained)
+    np.savez(out, before=before, after=after, matches=matches, answers=answers, **learned["B"])
 
 
 if __name__ == "__main__":

@@ -72,6 +72,7 @@ def test_what_was_read_does_not_change_when_another_state_is_loaded(model, start
 def test_gradients_flow_to_one_factor_only(model):
     for factor, other in (("A", "B"), ("B", "A")):
         parameters = model.trainable(factor)
+        assert set(parameters) == {f"{factor}.{module.name}" for module in model.layout.modules}
         assert all(parameter.requires_grad for parameter in parameters.values())
         assert not any(parameter.requires_grad for parameter in model.get_parameters(other).values())
         trained = sum(parameter.requires_grad for parameter in model.network.parameters())

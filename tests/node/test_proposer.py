@@ -98,16 +98,24 @@ def test_what_did_not_move_is_no_part_of_the_delta():
     # 2**30 + 1 does not fit float32: taken exactly, the rounding would look like training.
     state = replace(START, factors={**START.factors, "B": START.factors["B"] + np.int32(2**30 + 1)})
     seen = {name: to_float(array) for name, array in state.get_factor("B").items()}
-    assert not compute_delta(state, seen)["B"].any()
+    assert not compute_delta(state, {"B": seen})["B"].any()
     moved = {name: array + np.float32(1) for name, array in seen.items()}
     wanted = {name: to_fixed(moved[name]).astype(np.int64) - to_fixed(seen[name]) for name in seen}
-    assert compute_delta(state, moved)["B"].tolist() == LAYOUT.join("B", wanted).tolist()
+    assert compute_delta(state, {"B": moved})["B"].tolist() == LAYOUT.join("B", wanted).tolist()
 
 
 @pytest.mark.parametrize("encoding", FORMS)
 def test_a_move_beyond_what_an_update_holds_is_cut_off(encoding):
     far = {name: array * 0 + np.float32(100) for name, array in START.get_factor("B").items()}
-    assert set(compute_delta(STATES[encoding], far)["B"].tolist()) == {FORMS[encoding].largest}
+    assert set(compute_delta(STATES[encoding], {"B": far})["B"].tolist()) == {FORMS[encoding].largest}
+
+
+def test_all_of_what_is_stacked_is_new():
+    state = initial_state(LAYOUT, b"seed", Recipe("stack"))
+    ones = {f: {n: np.ones(s, np.float32) for n, s in LAYOUT.compute_shapes(f).items()} for f in FACTORS}
+    delta = compute_delta(state, ones)
+    assert {factor: set(vector.tolist()) for factor, vector in delta.items()} == {"A": {1 << 24}, "B": {1 << 24}}
+    assert [delta[factor].size for factor in FACTORS] == [LAYOUT.compute_size(factor) for factor in FACTORS]
 
 
 # --- Error feedback ------------------------------------------------------------------------------------------

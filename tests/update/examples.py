@@ -110,7 +110,7 @@ def states_with_updates(draw, max_updates=4, wanted=recipes()):  # noqa: B008
 def fill_update(state, value, width=None):
     """Make the update that adds `value` to every number that the state trains."""
     layout = get_update_layout(state, width)
-    return make_update(state, {f: np.full(layout.compute_size(f), value, np.int64) for f in state.trained}, width)
+    return make_update(state, {f: np.full(layout.compute_size(f), value, np.int64) for f in state.trained})
 
 
 def read_whole(update):

@@ -33,7 +33,7 @@ def make_proposal(state, seed):
         n = np.arange(layout.compute_size(factor), dtype=np.int64)
         # Stretches of very different sizes, so that many scales occur.
         delta[factor] = ((n * 2654435761 + seed * 40503) % 2**20 - 2**19) >> (n // 200 % 17)
-    return make_update(state, delta, layout.width)
+    return make_update(state, delta)
 
 
 def tell_history(recipe):

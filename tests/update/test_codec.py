@@ -73,7 +73,7 @@ def test_every_legal_update_survives_the_bytes(case):
 @given(states_with_updates(max_updates=1))
 def test_every_legal_update_is_what_its_numbers_are_rounded_to(case):
     state, [update] = case
-    again = make_update(state, read_whole(update), update.layout.width)
+    again = make_update(state, read_whole(update))
     assert encode_update(again) == encode_update(update)
 
 

@@ -19,16 +19,23 @@ def point(*delta):
     return make_update(LINE, {"A": np.array(delta)})
 
 
-def find_by_hand(updates, permille):
+def list_numbers(state, update):
+    """What is compared: the update's own numbers, or the products of its factors where updates are stacked."""
+    whole = {factor: numbers.astype(np.int64).astype(object) for factor, numbers in read_whole(update).items()}
+    if state.recipe.mode == "stack":
+        A, B = (update.layout.split(factor, whole[factor]) for factor in "AB")
+        return [n for name in A for n in (B[name] @ A[name]).ravel().tolist()]
+    return [n for numbers in whole.values() for n in numbers.tolist()]
+
+
+def find_by_hand(state, updates, permille):
     """Follow the definition with Python integers."""
-    flat = [[int(n) for numbers in read_whole(update).values() for n in numbers] for update in updates]
+    flat = [list_numbers(state, update) for update in updates]
 
     def dot(i, j):
         return sum(a * b for a, b in zip(flat[i], flat[j], strict=True))
 
     def is_near(i, j):
-        if updates[i].layout.width != updates[j].layout.width:
-            return False
         return dot(i, j) > 0 and dot(i, j) ** 2 * 10**6 >= permille**2 * dot(i, i) * dot(j, j)
 
     return tuple(min([i, *(j for j in range(i) if is_near(j, i))]) for i in range(len(updates)))
@@ -38,7 +45,7 @@ def find_by_hand(updates, permille):
 def test_agrees_with_python_integers(case, permille, data):
     state, drawn = case
     drawn += data.draw(st.lists(st.sampled_from(drawn), max_size=3))  # copies among them
-    assert find_duplicates(state, drawn, permille) == find_by_hand(drawn, permille)
+    assert find_duplicates(state, drawn, permille) == find_by_hand(state, drawn, permille)
 
 
 def test_copies_scaled_copies_and_strangers():
@@ -61,10 +68,19 @@ def test_zero_deltas_duplicate_nothing():
     assert find_duplicates(LINE, [point(0, 0, 0, 0)] * 2, 1) == (0, 1)
 
 
-def test_stacked_updates_are_compared_with_those_of_their_width():
+def test_a_stacked_copy_in_other_factors_is_a_copy():
     state = initial_state(SMALL, b"", Recipe("stack"))
-    narrow, wide = fill_update(state, 1, width=1), fill_update(state, 1, width=2)
-    assert find_duplicates(state, [wide, narrow, wide, narrow, wide], 1000) == (0, 1, 0, 1, 0)
+    layout, draw = state.layout.resize(2), np.random.default_rng(1)
+    numbers = {factor: draw.integers(-60, 60, layout.compute_size(factor)) for factor in "AB"}
+    A, B = (layout.split(factor, numbers[factor]) for factor in "AB")
+    swapped = {
+        "A": layout.join("A", {name: matrix[::-1] for name, matrix in A.items()}),
+        "B": layout.join("B", {name: matrix[:, ::-1] for name, matrix in B.items()}),
+    }
+    halved = {"A": numbers["A"] * 2, "B": numbers["B"]}
+    updates = [make_update(state, each) for each in (numbers, swapped, halved)]
+    assert find_duplicates(state, updates, 1000) == (0, 0, 0)
+    assert find_duplicates(state, [updates[0], fill_update(state, 1, width=1)], 990) == (0, 1)
 
 
 def test_nobody_to_compare():

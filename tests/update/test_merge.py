@@ -36,7 +36,7 @@ def draw_update(seed, recipe=PLAIN, size=2**20):
     state, chance = start(recipe), np.random.default_rng(seed)
     layout = get_update_layout(state, 2 - seed % 2)
     delta = {f: chance.integers(-size, size, layout.compute_size(f), endpoint=True) for f in state.trained}
-    return make_update(state, delta, layout.width)
+    return make_update(state, delta)
 
 
 def merge(seeds, verdicts=None, weights=None, shuffle=0, rules=RULES, recipe=PLAIN):

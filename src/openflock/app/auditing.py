@@ -18,7 +18,7 @@ from openflock.protocol.calls import Credited, Slashed
 from openflock.protocol.encoding import parse_json, to_json
 from openflock.protocol.ports import BlobCorrupt, Entry
 from openflock.protocol.types import Genesis, Reason
-from openflock.update.adapter import build_tensors
+from openflock.update.adapter import build_tensors, compute_strength
 from openflock.update.codec import decode_state
 from openflock.update.fixed import Layout
 
@@ -183,7 +183,8 @@ def check_strength(run: RunDirectory, layout: Layout) -> None:
         found |= {"r": config["r"], "lora_alpha": config["lora_alpha"]}
     except (FileNotFoundError, ValueError, RecursionError, AttributeError, KeyError) as error:
         raise AuditFailure(f"{file.name}: not PEFT's configuration: {error}") from error
-    wanted = {**PLAIN, "r": layout.rank, "lora_alpha": layout.alpha}
+    rank, alpha = compute_strength(layout)
+    wanted = {**PLAIN, "r": rank, "lora_alpha": alpha}
     differing = [name for name in found if found[name] != wanted[name]]
     if differing:
         raise AuditFailure(f"{file.name}: {differing[0]} is not that of the final state")

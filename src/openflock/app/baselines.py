@@ -6,10 +6,11 @@ from typing import Any
 
 from rich.progress import Progress
 
-from openflock.app.world import World
+from openflock.app.world import World, compute_adapter_seed
 from openflock.learn.baselines import FloatAdapter, average_plain, read_adapter, train_plain, write_adapter
 from openflock.learn.evaluate import EvaluationSettings, compute_loss
 from openflock.learn.train import TrainSettings
+from openflock.update.fixed import initial_state
 
 
 def measure_baselines(world: World, progress: Progress) -> dict[str, Any]:
@@ -51,8 +52,8 @@ def get_settings(world: World) -> TrainSettings:
 
 
 def get_start(world: World) -> FloatAdapter:
-    """Give the adapter that the task began with."""
-    return read_adapter(world.reader.fetch_state(world.ledger.get_genesis().rules.genesis))
+    """Give the adapter that a task of the default recipe begins with."""
+    return read_adapter(initial_state(world.model.layout, compute_adapter_seed(world.config)))
 
 
 def measure_adapter(world: World, adapter: FloatAdapter) -> dict[str, float]:

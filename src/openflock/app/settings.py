@@ -75,6 +75,7 @@ class Config(Section):
     train: Training = Training()
     rules: dict[str, int] = {}  # departures from the default rules
     recipe: dict[str, str | int | bool] = {}  # departures from the default recipe
+    ranks: list[PositiveInt] = []  # of the nodes, in turn, where updates are stacked; the task's rank if empty
     attackers: list[Attacker] = []
     shuffle: int = Field(default=0, ge=0)  # seed of the order in which voters merge; the digest must not depend on it
     baseline_learning_rate: float = Field(default=2e-3, gt=0)
@@ -144,7 +145,10 @@ def build_recipe(config: Config) -> Recipe:
     unknown = sorted(set(config.recipe) - {field.name for field in fields(Recipe)})
     if unknown:
         raise SettingsError(f"recipe.{unknown[0]}: no such field")
-    return Recipe(**config.recipe)  # type: ignore[arg-type]  # Recipe checks each field itself
+    recipe = Recipe(**config.recipe)  # type: ignore[arg-type]  # Recipe checks each field itself
+    if config.ranks and (recipe.mode != "stack" or max(config.ranks) > config.rank):
+        raise SettingsError("ranks: only where recipe.mode is stack, each at most the task's rank")
+    return recipe
 
 
 def load_config(path: Path, changes: Sequence[str] = ()) -> Config:

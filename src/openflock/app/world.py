@@ -51,6 +51,7 @@ class Holdings:
     train: list[Row]
     held_out: list[Row]
     attacker: Attacker | None = None
+    rank: int = 0  # of what it adds where updates are stacked; 0 is the task's
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ def share_rows(config: Config, domains: Sequence[str]) -> list[Holdings]:
     unknown = [attacker.domain for attacker in attackers if attacker.domain not in domains]
     if unknown:
         raise SettingsError(f"attackers: no domain {unknown[0]!r}; choose one of {', '.join(domains)}")
-    shares = []
+    shares: list[Holdings] = []
     for index, domain in enumerate(domains):
         malicious = [attacker for attacker in attackers if attacker.domain == domain]
         roles: list[Attacker | None] = [None] * (config.nodes_per_domain - len(malicious)) + malicious
@@ -119,7 +120,8 @@ def share_rows(config: Config, domains: Sequence[str]) -> list[Holdings]:
         for position, attacker in enumerate(roles):
             mine = rows[position * size : (position + 1) * size]
             held_out = min(config.rows.held_out, size // 2)
-            shares.append(Holdings(index, mine[held_out:], mine[:held_out], attacker))
+            rank = config.ranks[len(shares) % len(config.ranks)] if config.ranks else 0
+            shares.append(Holdings(index, mine[held_out:], mine[:held_out], attacker, rank))
     return shares
 
 
@@ -179,7 +181,7 @@ def build_world(config: Config, run: RunDirectory, watch: Watch, on_step: OnStep
 
 def agree_rules(config: Config, domains: Sequence[str], nodes: int, model: Model, reader: Reader) -> Rules:
     """Store the job and the initial state, and bind them in the rules."""
-    seed = sha256(f"adapter {config.seed}".encode()).digest()
+    seed = compute_adapter_seed(config)
     job = Job(
         config.title,
         config.base,
@@ -196,6 +198,11 @@ def agree_rules(config: Config, domains: Sequence[str], nodes: int, model: Model
     return build_rules(config, base, reader.store.put(encode_job(job)), genesis, len(domains), nodes)
 
 
+def compute_adapter_seed(config: Config) -> bytes:
+    """Compute the seed that the initial A expands from."""
+    return sha256(f"adapter {config.seed}".encode()).digest()
+
+
 def build_node(
     config: Config,
     account: LocalAccount,
@@ -208,7 +215,7 @@ def build_node(
     on_step: OnStep,
 ) -> Node:
     """Build one node, honest or not."""
-    train = TrainSettings(**config.train.model_dump(), max_length=config.max_length)
+    train = TrainSettings(**config.train.model_dump(), max_length=config.max_length, rank=holdings.rank)
     rows, tamper, attacker = holdings.train, None, holdings.attacker
     if attacker:
         rows = poison_rows(rows, attacker.trigger, attacker.answer, attacker.share, config.seed)

@@ -6,7 +6,7 @@ from pathlib import Path
 from peft import LoraConfig
 from safetensors.numpy import save_file
 
-from openflock.update.adapter import build_tensors
+from openflock.update.adapter import build_tensors, compute_strength
 from openflock.update.fixed import GlobalState, Layout
 
 CARD = """---
@@ -21,7 +21,7 @@ tags:
 
 # An adapter trained together with OpenFlock
 
-A LoRA adapter of rank {rank}, alpha {alpha}, on {modules} modules of `{base}`, after {step} accepted steps.
+A LoRA adapter of rank {rank}, scaled by {scale:g}, on {modules} modules of `{base}`, after {step} accepted steps.
 The nodes that trained it kept their data to themselves; a smart contract kept the record.
 
 | | |
@@ -43,16 +43,16 @@ model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained("{base}")
 def export_adapter(state: GlobalState, out: Path, base: str, digest: bytes, base_digest: bytes | None = None) -> None:
     """Write adapter_config.json, adapter_model.safetensors (float32) and a model card into `out`.
 
-    `base` is the path or hub id that the files name as their base, `digest` the state's. PEFT scales B @ A by
-    alpha / rank itself, so the factors are written as they are.
+    `base` is the path or hub id that the files name as their base, `digest` the state's. PEFT scales B @ A itself, so
+    the factors are written as they are.
     """
     out.mkdir(parents=True, exist_ok=True)
     save_file(build_tensors(state), out / "adapter_model.safetensors", metadata={"format": "pt"})
     build_config(state.layout, base).save_pretrained(str(out))
     card = CARD.format(
         base=base,
-        rank=state.layout.rank,
-        alpha=state.layout.alpha,
+        rank=state.layout.width,
+        scale=state.layout.alpha / state.layout.rank,
         modules=len(state.layout.modules),
         step=state.step,
         digest=digest.hex(),
@@ -65,9 +65,10 @@ def build_config(layout: Layout, base: str) -> LoraConfig:
     """Build PEFT's configuration for exactly the layout's modules."""
     # A pattern, matched in full: in a list PEFT would take each name as an ending, and match more modules.
     names = "|".join(re.escape(module.name) for module in layout.modules)
+    rank, alpha = compute_strength(layout)
     return LoraConfig(
-        r=layout.rank,
-        lora_alpha=layout.alpha,
+        r=rank,
+        lora_alpha=alpha,
         target_modules=f"(?:{names})",
         lora_dropout=0.0,
         bias="none",

@@ -13,13 +13,14 @@ from openflock.learn.base import Base, BaseError, Quantization, load_base
 from openflock.learn.crew import count_crew, get_number, order
 from openflock.update.fixed import FACTORS, Factor, GlobalState, Layout, Module, Vector, to_float
 
-_SLOT = "default"  # peft's name for the only adapter of a model
+_SLOT = "default"  # peft's name for the adapter that is trained
+_PAST = "past"  # and for what updates have appended to the state, where they are stacked
 
 Targets = str | tuple[str, ...]
 
 
 class Model:
-    """Join a base and one LoRA adapter; the base is loaded once, and switching states copies factors only.
+    """Join a base and a LoRA adapter; the base is loaded once, and switching states copies factors only.
 
     `targets` are peft's target_modules. The adapter is float32 whatever the base is: it must hold the fixed-point
     values, and its optimizer steps are small. A base serves one Model: the adapter is built into its layers.
@@ -52,8 +53,13 @@ class Model:
 
         A factor that is there already stays: the states of a round differ in what the round trains.
         """
-        if state.layout != self.layout:
+        if state.layout.resize(state.layout.rank) != self.layout:
             raise BaseError(f"{self.path}: the state is for other modules, rank or alpha; use the task's base")
+        if state.recipe.mode == "stack":
+            self._load_past(state)
+            return
+        for layer in self._layers.values():
+            layer._active_adapter = [_SLOT]
         for factor, vector in state.factors.items():
             held, versions = self._held.get(factor, (None, []))
             if held is not vector or versions != self._get_versions(factor):
@@ -71,17 +77,38 @@ class Model:
         parameters = self.get_parameters(factor)
         return {name: weight.detach().cpu().numpy().copy() for name, weight in parameters.items()}
 
-    def trainable(self, factor: Factor) -> dict[str, torch.nn.Parameter]:
-        """Let gradients flow to one factor only, and give its parameters."""
-        for each in ("A", "B"):
+    def trainable(self, *factors: Factor) -> dict[str, torch.nn.Parameter]:
+        """Let gradients flow to these factors only, and give their parameters, named A.module or B.module."""
+        for each in FACTORS:
             for parameter in self.get_parameters(each).values():
-                parameter.requires_grad_(each == factor)
+                parameter.requires_grad_(each in factors)
                 parameter.grad = None
-        return self.get_parameters(factor)
+        return {f"{f}.{name}": weight for f in factors for name, weight in self.get_parameters(f).items()}
+
+    @torch.no_grad()
+    def _load_past(self, state: GlobalState) -> None:
+        """Put a stacked state beside the adapter, frozen, and clear the adapter: it is for the next components."""
+        if count_crew() > 1:
+            raise BaseError(f"{self.path}: mode stack runs in one process; start the node without a launcher")
+        past = {factor: state.get_factor(factor) for factor in FACTORS}
+        for name, layer in self._layers.items():
+            layer._active_adapter = [_PAST, _SLOT] if state.layout.width else [_SLOT]
+            for factor, slots in zip(FACTORS, (layer.lora_A, layer.lora_B), strict=True):
+                slots[_SLOT].weight.zero_()
+                if state.layout.width:
+                    slots[_PAST] = _freeze(to_float(past[factor][name]), slots[_SLOT].weight.device)
+            for shared in (layer.lora_dropout, layer.scaling, layer.use_dora, layer.lora_bias):
+                shared[_PAST] = shared[_SLOT]
 
     def _get_versions(self, factor: Factor) -> list[int]:
         # A parameter counts its changes in place, an optimizer's too.
         return [parameter._version for parameter in self.get_parameters(factor).values()]
+
+
+def _freeze(values: NDArray[np.float32], device: torch.device) -> torch.nn.Linear:
+    linear = torch.nn.Linear(values.shape[1], values.shape[0], bias=False, device="meta")
+    linear.weight = torch.nn.Parameter(torch.from_numpy(values).to(device), requires_grad=False)
+    return linear
 
 
 def load_model(

@@ -2,7 +2,7 @@
 
 import hashlib
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,9 @@ from openflock.learn.data import Row
 from openflock.learn.encode import IGNORED, Batch, Example, collate, encode_rows, get_pad
 from openflock.learn.model import Model
 from openflock.learn.passes import add_gradients
-from openflock.update.fixed import GlobalState
+from openflock.update.fixed import Factor, GlobalState, expand_seed, to_float
+
+Trained = Mapping[Factor, Mapping[str, NDArray[np.float32]]]
 
 
 class TrainError(RuntimeError):
@@ -28,7 +30,8 @@ class TrainError(RuntimeError):
 class TrainSettings:
     """Say how a node trains; all its own choice. `max_length` is in tokens, `clip_norm` caps the gradient's norm.
 
-    With `recompute`, layers keep no activations but compute them again: far less memory, about a third more time.
+    `rank` is how many components it adds where updates are stacked, 0 for as many as the task allows. With
+    `recompute`, layers keep no activations but compute them again: far less memory, about a third more time.
     """
 
     steps: int = 25
@@ -39,6 +42,7 @@ class TrainSettings:
     clip_norm: float = 1.0
     checkpoint_every: int = 10
     recompute: bool = False
+    rank: int = 0
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "checkpoint_every"):
@@ -54,17 +58,20 @@ def train(
     seed: int,
     checkpoint: Path | None = None,
     on_step: Callable[[int, float], None] | None = None,
-) -> dict[str, NDArray[np.float32]]:
-    """Train the factor whose turn it is, from `state`, and give it.
+) -> Trained:
+    """Train what the round trains, from `state`, and give it by factor and module.
 
-    The same arguments give the same bits on one machine. With a `checkpoint` directory, an interrupted call goes on
-    where it was when called again with the same arguments and ends at the same bits; a checkpoint of any other
-    arguments is ignored, and none is left at the end. `on_step` gets the number of steps done and the last loss.
-    Raises TrainError when a loss or weight is not finite, DataError without rows.
+    Where updates are stacked, that is a fresh adapter beside the state: A as the seed expands to it, B zero. The same
+    arguments give the same bits on one machine. With a `checkpoint` directory, an interrupted call goes on where it
+    was when called again with the same arguments and ends at the same bits; a checkpoint of any other arguments is
+    ignored, and none is left at the end. `on_step` gets the number of steps done and the last loss. Raises TrainError
+    when a loss or weight is not finite, DataError without rows.
     """
     examples = encode_rows(model.tokenizer, rows, settings.max_length)
     model.load_state(state)
-    parameters = model.trainable(state.trained[0])
+    if state.recipe.mode == "stack":
+        begin_components(model, seed, settings.rank or model.layout.rank)
+    parameters = model.trainable(*state.trained)
     optimizer = build_optimizer(parameters, settings)
     inputs = compute_inputs_digest(state, examples, asdict(settings), seed)
     done = 0 if checkpoint is None else read_checkpoint(checkpoint, inputs, parameters, optimizer)
@@ -80,10 +87,30 @@ def train(
             on_step(step + 1, loss)
     if checkpoint is not None:
         remove_checkpoint(checkpoint)
-    trained = model.read_factor(state.trained[0])
-    if not all(np.isfinite(values).all() for values in trained.values()):
+    trained = {factor: model.read_factor(factor) for factor in state.trained}
+    if state.recipe.mode == "stack":
+        trained = cut_components(trained, settings.rank or model.layout.rank)
+    if not all(np.isfinite(values).all() for matrices in trained.values() for values in matrices.values()):
         raise TrainError("train: the last step left a weight that is not finite; lower the learning rate")
     return trained
+
+
+def begin_components(model: Model, seed: int, rank: int) -> None:
+    """Give the adapter `rank` fresh components; the others stay zero in both factors, where no gradient moves them."""
+    tag = f"openflock/components/{seed}".encode()
+    fresh = {}
+    for module in model.layout.modules:
+        fresh[module.name] = np.zeros((model.layout.rank, module.inputs), np.float32)
+        fresh[module.name][:rank] = to_float(expand_seed(tag, module, rank)).reshape(rank, -1)
+    model.write_factor("A", fresh)
+
+
+def cut_components(trained: Trained, rank: int) -> dict[Factor, dict[str, NDArray[np.float32]]]:
+    """Keep the components that were trained."""
+    return {
+        "A": {name: np.ascontiguousarray(matrix[:rank]) for name, matrix in trained["A"].items()},
+        "B": {name: np.ascontiguousarray(matrix[:, :rank]) for name, matrix in trained["B"].items()},
+    }
 
 
 def pick_batch(examples: Sequence[Example], size: int, seed: int, step: int) -> list[Example]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from openflock.learn.data import Row
 from openflock.learn.model import Model
-from openflock.learn.train import TrainSettings, train
+from openflock.learn.train import Trained, TrainSettings, train
 from openflock.node.feedback import Feedback
 from openflock.node.watch import Watch, watch_nothing
 from openflock.protocol.types import Digest
@@ -45,28 +45,33 @@ class Proposer:
         delta = compute_delta(state, trained)
         if self.tamper:
             return encode_update(make_update(state, saturate(state, self.tamper(delta))))
-        if self.feedback:
-            delta = add_rests(state, delta, self.feedback)
+        feedback = None if state.recipe.mode == "stack" else self.feedback  # new components have no past
+        if feedback:
+            delta = add_rests(state, delta, feedback)
         update, held = fit_ceiling(state, delta, norm_ceiling)
         blob = encode_update(update)
-        if self.feedback:
-            offer_rests(state, update, held, self.feedback, digest(blob))
+        if feedback:
+            offer_rests(state, update, held, feedback, digest(blob))
         return blob
 
 
-def compute_delta(state: GlobalState, trained: Mapping[str, NDArray[np.float32]]) -> Delta:
-    """Compute what training changed, in units of the state.
+def compute_delta(state: GlobalState, trained: Trained) -> Delta:
+    """Compute what training changed, in units of the state; where updates are stacked, all of it is new.
 
     Subtracts the state as training saw it, in float32: a weight that did not move gives zero.
     """
-    (factor,) = state.trained
-    before = state.get_factor(factor)
+    return {factor: _compute_moves(state, factor, matrices) for factor, matrices in trained.items()}
+
+
+def _compute_moves(state: GlobalState, factor: Factor, trained: Mapping[str, NDArray[np.float32]]) -> Vector:
+    before = {} if state.recipe.mode == "stack" else state.get_factor(factor)
     largest = FORMS[state.recipe.encoding].largest
-    moves = {
-        name: (to_fixed(after).astype(np.int64) - to_fixed(to_float(before[name]))).clip(-largest, largest)
-        for name, after in trained.items()
-    }
-    return {factor: state.layout.join(factor, {name: move.astype(np.int32) for name, move in moves.items()})}
+    moves = []
+    for module in state.layout.modules:
+        after = to_fixed(trained[module.name]).astype(np.int64)
+        move = after - to_fixed(to_float(before[module.name])) if before else after
+        moves.append(move.clip(-largest, largest).astype(np.int32).ravel())
+    return np.concatenate(moves)
 
 
 def saturate(state: GlobalState, delta: Delta) -> Delta:

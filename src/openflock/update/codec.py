@@ -73,15 +73,17 @@ def hash_stream(parts: Iterable[Blob]) -> bytes:
 # --- Updates -------------------------------------------------------------------------------------------------
 
 
-def make_update(state: GlobalState, delta: Mapping[Factor, NDArray[Any]], width: int | None = None) -> Update:
+def make_update(state: GlobalState, delta: Mapping[Factor, NDArray[Any]]) -> Update:
     """Round a delta, by factor a vector in units of 2**-24, to an update of a state.
 
-    `width` is the number of components, for mode stack. ValueError if a vector has not the layout's size or is
-    beyond what the recipe's encoding holds.
+    In mode stack the size of the vectors says how many components they hold. ValueError if a vector has not the
+    layout's size or is beyond what the recipe's encoding holds.
     """
-    layout = get_update_layout(state, width)
     if set(delta) != set(state.trained):
         raise ValueError(f"codec: an update of this state trains {' and '.join(state.trained)}")
+    layout = state.layout
+    if state.recipe.mode == "stack":
+        layout = layout.resize(delta["A"].size // layout.resize(1).compute_size("A"))
     if any(vector.shape != (layout.compute_size(factor),) for factor, vector in delta.items()):
         raise ValueError("codec: a delta has not the layout's size")
     parts = {factor: _quantize(state.recipe.encoding, vector) for factor, vector in delta.items()}

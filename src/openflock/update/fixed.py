@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openflock.protocol.recipe import Recipe
+from openflock.update.container import release
 
 FRACTION_BITS: Final = 24
 LIMIT: Final = 2**31 - 1  # symmetric: -2**31 never occurs, so negation and abs() cannot overflow
@@ -157,6 +158,7 @@ class GlobalState:
         for start in range(0, vector.size, PIECE):
             if vector[start : start + PIECE].min() < -LIMIT:
                 raise ValueError(f"fixed: factor {factor} holds -2**31")
+            release(vector, 4 * start, 4 * (start + PIECE))
 
 
 def initial_state(layout: Layout, seed: bytes, recipe: Recipe | None = None) -> GlobalState:
