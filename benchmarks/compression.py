@@ -2,7 +2,7 @@
 
 One node a domain; each round all train from the state and their updates are merged with equal weights. `float` merges
 what they trained as it is, in float64; the others send real encoded updates, with error feedback. The same rows, seeds
-and steps for all. Full form: ../shared/base on four domains of real text, 6 rounds, 3 seeds. Quick form: the built-in
+and steps for all. Runs are kept beside the JSON file, so an interrupted call goes on. Full form: ../shared/base on four domains of real text, 6 rounds, 3 seeds. Quick form: the built-in
 base and skills, 4 rounds, 2 seeds.
 """
 
@@ -12,6 +12,7 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from statistics import mean
 
@@ -197,13 +198,21 @@ def main() -> None:
     is_quick = args.quick or not (SHARED / "base").is_dir()
     workload, seeds = (QUICK, (1, 2)) if is_quick else (FULL, (1, 2, 3))
     encodings = (FLOAT, "ternary", "int4", "sparse4", "int8")
-    runs = [(workload, encoding, seed) for encoding in encodings for seed in seeds]
-    results = []
+    kept = args.json.with_suffix(".runs.jsonl") if args.json else None
+    results = [json.loads(line) for line in kept.read_text().splitlines()] if kept and kept.exists() else []
+    done = {(run["encoding"], run["seed"]) for run in results}
+    runs = [(workload, *each) for each in product(encodings, seeds) if each not in done]
     with multiprocessing.get_context("spawn").Pool(2) as pool:
         for result in pool.imap_unordered(play_one, runs):
             results.append(result)
+            if kept:
+                with kept.open("a") as file:
+                    file.write(json.dumps(result) + "\n")
             losses = ", ".join(f"{name} {loss:.4f}" for name, loss in add_macro(result["after"]).items())
-            print(f"{len(results)}/{len(runs)} seed {result['seed']} {result['encoding']}: {losses}", file=sys.stderr)
+            print(
+                f"{len(results)}/{len(encodings) * len(seeds)} seed {result['seed']} {result['encoding']}: {losses}",
+                file=sys.stderr,
+            )
     lines = summarize(results, encodings)
     show(lines, workload.rounds, len(seeds))
     small = [line for line in lines if line["fewer"] >= 30]
@@ -215,7 +224,9 @@ def main() -> None:
             for domain, kept in best["kept"].items()
         ),
     ]
-    finish(args, goals, {"summary": lines, "runs": json.loads(json.dumps(results))})
+    finish(args, goals, {"summary": lines, "runs": results})
+    if kept:
+        kept.unlink()
 
 
 def play_one(run: tuple[Workload, str, int]) -> dict[str, object]:
