@@ -4,13 +4,16 @@ BIN := .venv/bin
 # One thread each: two processes that share two cores are many times slower with more.
 export OMP_NUM_THREADS := 1
 
+BENCHMARKS := protocol round aggregate exactness reproducible compression evaluate gas
+
 .PHONY: demo test check bench contracts clean
 
 demo: .venv/installed
 	$(BIN)/openflock demo --out runs/demo
 
-test: .venv/installed
+test: .venv/installed .venv-quantized/installed
 	$(BIN)/pytest -q -n 2 --dist loadfile
+	PYTHONPATH=.venv-quantized $(BIN)/pytest -q tests/learn/test_quantized.py
 
 check: .venv/installed
 	$(BIN)/ruff format --check src tests scripts benchmarks
@@ -19,8 +22,10 @@ check: .venv/installed
 	$(BIN)/lint-imports
 	$(BIN)/python scripts/compile_contracts.py --check
 
-bench: .venv/installed .venv-rivals/installed .venv-older/installed
-	for file in benchmarks/[a-z]*.py; do $(BIN)/python $$file --quick --json runs/$$(basename $$file .py).json || exit 1; done
+bench: .venv/installed .venv-rivals/installed .venv-older/installed .venv-quantized/installed
+	for name in $(BENCHMARKS); do $(BIN)/python benchmarks/$$name.py --quick --json runs/bench/$$name.json || exit 1; done
+	PYTHONPATH=.venv-quantized $(BIN)/python benchmarks/seventy_b.py --quick --json runs/bench/seventy_b.json
+	$(BIN)/python scripts/write_bench_table.py runs/bench README.md
 
 contracts: .venv/installed
 	$(BIN)/python scripts/compile_contracts.py
@@ -30,6 +35,11 @@ contracts: .venv/installed
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --editable '.[dev]'
+	touch $@
+
+# bitsandbytes lives beside the environment, not in it: peft would import it at every start.
+.venv-quantized/installed: .venv/installed constraints.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt --upgrade --target .venv-quantized bitsandbytes
 	touch $@
 
 # Rivals live apart: what they pin is none of ours.
@@ -45,4 +55,4 @@ contracts: .venv/installed
 	touch $@
 
 clean:
-	rm -rf .venv .venv-rivals .venv-older build dist runs src/*.egg-info
+	rm -rf .venv .venv-quantized .venv-rivals .venv-older build dist runs src/*.egg-info

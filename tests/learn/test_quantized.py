@@ -1,4 +1,4 @@
-"""A base may be held in four bits; adapter, update and state stay what they are."""
+"""A base may be held in four bits; adapter, update and state stay what they are. `make test` runs these apart."""
 
 import importlib.util
 import json
@@ -22,6 +22,7 @@ SETTINGS = TrainSettings(steps=12, batch_size=4)
 
 @pytest.fixture(scope="module")
 def quantized(base_path):
+    pytest.importorskip("bitsandbytes")
     return load_model(base_path, quantization="nf4")
 
 
@@ -70,6 +71,7 @@ def test_recomputing_works_on_a_quantized_base(quantized, start, rows):
 
 @pytest.mark.slow
 def test_the_benchmark_of_a_70b_base_runs_whole_at_another_size(tmp_path):
+    pytest.importorskip("bitsandbytes")
     script = Path(__file__).parents[2] / "benchmarks/seventy_b.py"
     sizes = ["--layers", "3", "--hidden", "128", "--heads", "4", "--key-heads", "2", "--between", "320"]
     command = [sys.executable, str(script), "--quick", "--json", str(tmp_path / "out.json"), *sizes]
