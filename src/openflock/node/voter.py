@@ -15,7 +15,7 @@ from openflock.protocol.rules import Rules
 from openflock.protocol.types import NO_FLAGS, Address, Digest, Flag, Round, Witness
 from openflock.update.admission import Inadmissible
 from openflock.update.aggregate import compute_share
-from openflock.update.codec import Update
+from openflock.update.codec import Update, get_digest
 from openflock.update.fixed import GlobalState
 from openflock.update.merge import Merge, compute_merge
 
@@ -78,13 +78,19 @@ class Voter:
 
     def is_harmful(self, model: Model, reader: Reader, rules: Rules, base: Digest, candidate: GlobalState) -> bool:
         """Say whether to veto a merge: updates harmless alone can be harmful in sum."""
-        return self._score(model, reader.fetch_state(base), base, candidate) < -rules.tolerance
+        before, after = self._measure(model, reader.fetch_state(base), base), self._evaluate(model, candidate)
+        self._losses = {base: before, get_digest(candidate): after}  # the next round begins with one of the two
+        return relative_score(before, after) < -rules.tolerance
 
     def _score(self, model: Model, before: GlobalState, base: Digest, after: GlobalState) -> int:
         """Score a state against the one it would replace: relative change of loss on this voter's rows."""
-        if base not in self._losses:
-            self._losses = {base: self._evaluate(model, before)}
-        return relative_score(self._losses[base], self._evaluate(model, after))
+        return relative_score(self._measure(model, before, base), self._evaluate(model, after))
+
+    def _measure(self, model: Model, state: GlobalState, digest: Digest) -> float:
+        """Give the loss of a state that many are compared with; measured once."""
+        if digest not in self._losses:
+            self._losses = {digest: self._evaluate(model, state)}
+        return self._losses[digest]
 
     def _evaluate(self, model: Model, state: GlobalState) -> float:
         with self.watch("evaluation"):
