@@ -4,9 +4,10 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import datasets
+if TYPE_CHECKING:
+    import datasets
 
 Messages = tuple[tuple[str, str], ...]
 
@@ -137,7 +138,9 @@ def _read_dataset(source: str, split: str) -> list[Row]:
     return [parse_row(record, f"{source}[{split}]:{number}") for number, record in enumerate(table, start=1)]
 
 
-def _load_table(source: str, split: str) -> datasets.Dataset:
+def _load_table(source: str, split: str) -> "datasets.Dataset":
+    import datasets  # most rows come from JSONL, and this loads pandas
+
     path = Path(source)
     if path.is_file():
         builder = "parquet" if path.suffix == ".parquet" else path.suffix.removeprefix(".")
