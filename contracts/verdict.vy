@@ -16,6 +16,9 @@ import types
 uses: rules
 
 
+WEIGHT: constant(uint256) = 2**128 - 1
+
+
 struct Judgement:
     verdict: uint256
     benefit: uint256  # score units; 0 unless PAID
@@ -130,39 +133,26 @@ def _compute_benefit(
     @dev Computes the lower median that other holders of the proposer's domain
          saw: 0 below `min_benefit`, at most `full_benefit`.
     """
-    low: uint256 = rules.RULES.min_benefit
+    # Gathered once, a score over its weight: bisection goes over them up to a
+    # dozen times, and a call would copy all votes each time.
+    scores: DynArray[uint256, types.MAX_SEATS] = []
+    for vote: ballots.Vote in votes:
+        if vote.domain != domain or vote.node == proposer:
+            continue
+        if ballots._get_flags(vote.ballot, slot) & ballots.UNSCORED == 0:
+            scores.append(ballots._get_score(vote.ballot, slot) << 128 | vote.weight)
+    low: uint256 = rules.RULES.min_benefit - 1
     high: uint256 = rules.RULES.full_benefit
-    if self._weigh_up_to(votes, slot, proposer, domain, low - 1) >= half:
-        return 0
     for bit: uint256 in range(11):
         if low == high:
             break
         middle: uint256 = (low + high) // 2
-        if self._weigh_up_to(votes, slot, proposer, domain, middle) >= half:
+        weight: uint256 = 0
+        for score: uint256 in scores:
+            if score >> 128 <= ballots.ZERO + middle:
+                weight += score & WEIGHT
+        if weight >= half:
             high = middle
         else:
             low = middle + 1
-    return low
-
-
-@internal
-@view
-def _weigh_up_to(
-    votes: DynArray[ballots.Vote, types.MAX_SEATS],
-    slot: uint256,
-    proposer: address,
-    domain: uint256,
-    score: uint256,
-) -> uint256:
-    """
-    @dev Weighs the scores of one domain up to a bound.
-    """
-    weight: uint256 = 0
-    for vote: ballots.Vote in votes:
-        if vote.domain != domain or vote.node == proposer:
-            continue
-        if ballots._get_flags(vote.ballot, slot) & ballots.UNSCORED != 0:
-            continue
-        if ballots._get_score(vote.ballot, slot) <= ballots.ZERO + score:
-            weight += vote.weight
-    return weight
+    return low if low >= rules.RULES.min_benefit else 0
