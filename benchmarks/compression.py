@@ -199,7 +199,7 @@ def main() -> None:
     workload, seeds = (QUICK, (1, 2)) if is_quick else (FULL, (1, 2, 3))
     # A run of the full form takes about ten minutes of a core: it compares what fewest bytes ask for, and no more.
     encodings = (FLOAT, "ternary", *(("int4", "sparse4", "int8") if is_quick else ()))
-    kept = args.json.with_suffix(".runs.jsonl") if args.json else None
+    kept = args.json.with_suffix(".runs.jsonl") if args.json and not is_quick else None
     results = [json.loads(line) for line in kept.read_text().splitlines()] if kept and kept.exists() else []
     done = {(run["encoding"], run["seed"]) for run in results}
     runs = [(workload, *each) for each in product(encodings, seeds) if each not in done]
