@@ -69,7 +69,7 @@ def test_another_update_s_outcome_decides_nothing(feedback):
     offer(feedback, 8, 2, SECOND)
     for merged, judged in ((True, False), (False, True), (False, False)):
         feedback.settle(FIRST, merged=merged, judged=judged)
-        assert recall(feedback, 3) == 7
+        assert recall(feedback, 2) == 7
     feedback.settle(SECOND, merged=True, judged=False)
     assert recall(feedback, 3) == 8
 
@@ -156,3 +156,10 @@ def test_another_file_in_its_place_is_no_rest(feedback, place, content):
     assert recall(feedback) == 0
     keep(feedback, 7)
     assert recall(feedback) == 7
+
+
+def test_what_was_offered_and_never_settled_counts_no_more_nor_does_the_rest_before_it(feedback):
+    keep(feedback, 7)
+    offer(feedback, 8, 2, SECOND)
+    assert recall(feedback, 2) == 7  # the same round again, after a crash or a void one
+    assert recall(feedback, 4) == 0

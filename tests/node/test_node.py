@@ -158,8 +158,8 @@ def settle(camp, judgements, agreed, slot=0, offered=MINE):
     """Let a node see how a round ended in which it had a slot; returns the rest that it keeps, and if one waits."""
     ledger, node = camp.open_ledger(), camp.nodes[0]
     me, feedback = node.identity.address, node.proposer.feedback
-    for value, name in ((7, b"old" * 8), (8, offered)):
-        feedback.offer("B", 0, np.full(3, value, np.int32), name)
+    for step, (value, name) in enumerate(((7, b"old" * 8), (8, offered))):
+        feedback.offer("B", step, np.full(3, value, np.int32), name)
         feedback.settle(b"old" * 8, merged=True, judged=False)
     seats = [Seat(OUTSIDER, 1), Seat(OUTSIDER, 1)]
     seats[slot] = Seat(me, 1)
@@ -170,7 +170,7 @@ def settle(camp, judgements, agreed, slot=0, offered=MINE):
     assert node.decide(now) is None
     assert node.decide(now) is None  # looking twice changes nothing
     waits = camp.path / "feedback" / ROLES[0] / "B.offered.safetensors"
-    return int(feedback.recall("B", 1, 3)[0]), waits.exists()
+    return int(feedback.recall("B", 1 if waits.exists() else 2, 3)[0]), waits.exists()
 
 
 PAID, UNPAID, HARMFUL = (Judgement(verdict) for verdict in (Verdict.PAID, Verdict.UNPAID, Verdict.HARMFUL))

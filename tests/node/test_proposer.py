@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from openflock.arena.attacks import scale_delta
 from openflock.learn.train import train
 from openflock.node.feedback import Feedback
-from openflock.node.proposer import Proposer, add_rests, compute_delta, fit_ceiling, offer_rests, saturate
+from openflock.node.proposer import Proposer, add_rests, compute_delta, fit_ceiling, hold, offer_rests
 from openflock.protocol.recipe import Recipe
 from openflock.update.admission import Inadmissible, check_admission
 from openflock.update.codec import decode_update, digest, encode_update, get_digest, make_update
@@ -64,7 +64,7 @@ def test_a_large_honest_update_comes_under_the_ceiling_and_keeps_its_direction(e
 @settings(max_examples=60)
 def test_any_delta_is_admissible_at_any_ceiling(encoding, seed, bits, ceiling):
     state = STATES[encoding]
-    update, _ = fit_ceiling(state, saturate(state, draw_delta(seed, 2**bits)), ceiling)
+    update, _ = fit_ceiling(state, hold(state, draw_delta(seed, 2**bits)), ceiling)
     check_admission(state, encode_update(update), ceiling)
 
 
@@ -72,14 +72,14 @@ def test_any_delta_is_admissible_at_any_ceiling(encoding, seed, bits, ceiling):
 @pytest.mark.parametrize("encoding", FORMS)
 def test_a_tiny_ceiling_ends_at_an_update_that_fits(encoding, ceiling):
     state = STATES[encoding]
-    update, _ = fit_ceiling(state, saturate(state, draw_delta(3, 2**31)), ceiling)
+    update, _ = fit_ceiling(state, hold(state, draw_delta(3, 2**31)), ceiling)
     check_admission(state, encode_update(update), ceiling)
 
 
 def test_the_other_factor_is_fitted_as_well():
     ones = np.full(LAYOUT.compute_size("B"), 1 << 24, np.int32)
     state = replace(START, step=1, factors={**START.factors, "B": ones})
-    update, _ = fit_ceiling(state, saturate(state, draw_delta(4, 2**28, state)), 2**10)
+    update, _ = fit_ceiling(state, hold(state, draw_delta(4, 2**28, state)), 2**10)
     assert list(update.parts) == ["A"]
     check_admission(state, encode_update(update), 2**10)
 
@@ -89,7 +89,7 @@ def test_a_delta_beyond_what_an_update_holds_saturates(encoding):
     state, largest = STATES[encoding], FORMS[encoding].largest
     for sign in (1, -1):
         delta = {"B": np.full(LAYOUT.compute_size("B"), sign * 2**40)}
-        numbers = read_whole(make_update(state, saturate(state, delta)))["B"]
+        numbers = read_whole(make_update(state, hold(state, delta)))["B"]
         assert set(numbers.tolist()) <= {0, sign * largest}
         assert numbers[0] == sign * largest
 

@@ -201,7 +201,8 @@ def test_a_vector_of_many_pieces_is_merged_as_if_it_were_one(size, encoding):
     assert (candidate.velocity["B"] == moved).all()
     assert (candidate.factors["B"] == step_values(recipe, old, moved, delta.copy())).all()
     share = compute_share(state, drawn[1], 1, 3)
-    assert (share.factors["B"] == old + np.rint(drawn[1].read("B", 0, size) / 3)).all()
+    dose = np.rint(np.rint(drawn[1].read("B", 0, size) / 3) * (recipe.rate / ONE))
+    assert (share.factors["B"] == old + dose).all()
 
 
 # --- A share -------------------------------------------------------------------------------------------------
@@ -215,6 +216,7 @@ def test_a_share_adds_its_part_of_one_update_and_nothing_else(case, weight, rest
     (factor,) = state.trained
     (frozen,) = set(FACTORS) - {factor}
     part = [round(Fraction(int(n) * weight, weight + rest)) for n in read_whole(update)[factor]]
+    part = [round(Fraction(n * state.recipe.rate, ONE)) for n in part]
     assert share.factors[factor].tolist() == [cut(int(n) + d) for n, d in zip(state.factors[factor], part, strict=True)]
     assert (share.step, share.recipe) == (state.step + 1, state.recipe)
     assert share.factors[frozen] is state.factors[frozen]
@@ -249,3 +251,10 @@ def test_a_share_of_a_stack_is_the_mean_with_nobody_else(case):
     start = state.layout.width
     found = [matrix[:, start:].ravel() for matrix in half.get_factor("B").values()]
     assert np.concatenate(found).tolist() == added
+
+
+@given(plain_cases)
+def test_krum_s_winner_enters_whole_and_is_judged_whole(case):
+    state, [update, *_] = case
+    krum = replace(state, recipe=replace(state.recipe, aggregator="krum", faulty=100))
+    assert get_digest(compute_share(krum, update, 1, 4)) == get_digest(compute_share(krum, update, 4, 4))

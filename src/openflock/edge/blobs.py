@@ -45,10 +45,9 @@ class DirectoryStore:
         return digest
 
     def fetch(self, digest: Digest, max_size: int) -> Blob:
-        """Read a blob of at most `max_size` bytes and check its digest; from MAPPED bytes on it stays in its file.
+        """Read a blob of at most `max_size` bytes and check its digest; a large file of our own stays where it is.
 
-        Whoever can write into the directory can change a mapped blob after it was checked, so let nobody: a node's
-        store is its own.
+        Who can write to a mapped file could change it after the check, so a file of another user's is read instead.
         """
         path = self._locate(digest)
         try:
@@ -56,7 +55,7 @@ class DirectoryStore:
                 size = os.fstat(file.fileno()).st_size
                 if size > max_size:
                     raise BlobCorrupt(f"blob {digest.hex()[:12]} is larger than the {max_size} bytes it may have")
-                data = map_file(file) if size >= MAPPED else file.read()
+                data = map_file(file) if size >= MAPPED and is_ours(file) else file.read()
         except FileNotFoundError as error:
             raise BlobMissing(f"blob {digest.hex()[:12]} is not in {self.directory}") from error
         if compute_digest(data) != digest:
@@ -81,6 +80,12 @@ class DirectoryStore:
 
     def _locate(self, digest: Digest) -> Path:
         return self.directory / digest.hex()
+
+
+def is_ours(file: BinaryIO) -> bool:
+    """Answer whether nobody but this user can write to a file."""
+    status = os.fstat(file.fileno())
+    return status.st_uid == os.getuid() and not status.st_mode & 0o022
 
 
 def map_file(file: BinaryIO) -> memoryview:

@@ -41,7 +41,11 @@ def add_gradients(model: Model, batch: Batch, total: int, recompute: bool) -> li
     logits, labels, rows = _compute_logits(model, batch)
     losses = cross_entropy(logits.float(), labels, reduction="none") / total
     torch.autograd.backward(losses.sum())
-    sum_at_leader([parameter.grad for parameter in model.adapter if parameter.grad is not None])
+    moving = [parameter for parameter in model.adapter if parameter.requires_grad]
+    for parameter in moving:  # rows that reach no token of an expert leave none, and all must add up the same list
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+    sum_at_leader([parameter.grad for parameter in moving if parameter.grad is not None])
     _set_recompute(model.network, False)
     parts: list[float] = losses.new_zeros(len(batch)).index_add_(0, rows, losses.detach()).tolist()
     return parts

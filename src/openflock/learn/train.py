@@ -69,6 +69,8 @@ def train(
     """
     examples = encode_rows(model.tokenizer, rows, settings.max_length)
     model.load_state(state)
+    if settings.rank > model.layout.rank:
+        raise TrainError(f"train: rank {settings.rank} is over the task's {model.layout.rank}")
     if state.recipe.mode == "stack":
         begin_components(model, seed, settings.rank or model.layout.rank)
     parameters = model.trainable(*state.trained)

@@ -25,7 +25,13 @@ class Feedback:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def recall(self, factor: Factor, step: int, size: int) -> Vector:
-        """Read the rest for a factor at a step, in units of 2**-24; zeros if there is none that still counts."""
+        """Read the rest for a factor at a step, in units of 2**-24; zeros if there is none that still counts.
+
+        What was offered at an earlier step and never settled may have been merged, and the rest before it with it.
+        """
+        offered = self._read_metadata(self._locate(factor, offered=True)).get("step", "")
+        if offered.isdecimal() and int(offered) < step:
+            return np.zeros(size, np.int32)
         try:
             with safe_open(self._locate(factor), framework="np") as stored:
                 rest, made = stored.get_tensor("rest"), int((stored.metadata() or {})["step"])
@@ -45,7 +51,7 @@ class Feedback:
         """
         for factor in FACTORS:
             kept, offered = self._locate(factor), self._locate(factor, offered=True)
-            if self._read_name(offered) != update.hex():
+            if self._read_metadata(offered).get("update") != update.hex():
                 continue
             if merged:
                 offered.replace(kept)
@@ -57,13 +63,13 @@ class Feedback:
     def _locate(self, factor: str, *, offered: bool = False) -> Path:
         return self._directory / f"{factor}{'.offered' if offered else ''}.safetensors"
 
-    def _read_name(self, path: Path) -> str | None:
-        """Read the digest of the update that a rest belongs to."""
+    def _read_metadata(self, path: Path) -> dict[str, str]:
+        """Read at which step, and of which update, a rest was left; empty if there is none."""
         try:
             with safe_open(path, framework="np") as stored:
-                return (stored.metadata() or {}).get("update")
+                return stored.metadata() or {}
         except (FileNotFoundError, SafetensorError):
-            return None
+            return {}
 
     def _write(self, path: Path, rest: Vector, metadata: dict[str, str]) -> None:
         partial = path.with_suffix(".partial")

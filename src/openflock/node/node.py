@@ -67,6 +67,7 @@ class Node:
 
     def decide(self, state: State) -> Call | None:
         """Say what to call next in this state, None if it is not this node's turn."""
+        self._settle_feedback(state)
         if state.phase == Phase.GATHER and self.identity.address not in state.nodes:
             return Join(self.identity.address, self.identity.domain, self.identity.stake)
         for act in Act:
@@ -78,8 +79,6 @@ class Node:
 
     def _commit(self, state: State, act: Act) -> Call | None:
         me, number = self.identity.address, state.round.number
-        if act == Act.UPDATE:
-            self._settle_feedback(state)
         if (act, me) in state.round.commitments or not self._has_part(state, act):
             return None
         opening = self._recall(state, act) or self._prepare(state, act)

@@ -44,7 +44,7 @@ class Proposer:
             trained = train(model, state, self.rows, self.settings, seed, checkpoint, self.on_step)
         delta = compute_delta(state, trained)
         if self.tamper:
-            return encode_update(make_update(state, saturate(state, self.tamper(delta))))
+            return encode_update(make_update(state, hold(state, self.tamper(delta))))
         feedback = None if state.recipe.mode == "stack" else self.feedback  # new components have no past
         if feedback:
             delta = add_rests(state, delta, feedback)
@@ -74,7 +74,7 @@ def _compute_moves(state: GlobalState, factor: Factor, trained: Mapping[str, NDA
     return np.concatenate(moves)
 
 
-def saturate(state: GlobalState, delta: Delta) -> Delta:
+def hold(state: GlobalState, delta: Delta) -> Delta:
     """Bring a delta to what an update can hold."""
     largest = FORMS[state.recipe.encoding].largest
     return {factor: vector.clip(-largest, largest).astype(np.int32) for factor, vector in delta.items()}
@@ -89,7 +89,8 @@ def fit_ceiling(state: GlobalState, delta: Delta, norm_ceiling: int) -> tuple[Up
     while (norm := isqrt(int(compute_squared_norm(state, update) * 4**NORM_BITS)) + 1) > norm_ceiling:
         # One part in 64 less than the exact ratio, for what rounding adds.
         ratio = (norm_ceiling * 63 << 24) // (norm * 64)
-        delta = {factor: shrink(vector, ratio) for factor, vector in delta.items()}
+        shrunk = state.trained[-1]  # of two factors one, since their product is what is measured
+        delta = {**delta, shrunk: shrink(delta[shrunk], ratio)}
         update = make_update(state, delta)
     return update, delta
 
@@ -109,7 +110,7 @@ def shrink(vector: Vector, ratio: int) -> Vector:
 def add_rests(state: GlobalState, delta: Delta, feedback: Feedback) -> Delta:
     """Add what rounding left out of this node's last merged update of each factor."""
     rests = {factor: feedback.recall(factor, state.step, vector.size) for factor, vector in delta.items()}
-    return saturate(state, {factor: vector + rests[factor] for factor, vector in delta.items()})
+    return hold(state, {factor: vector + rests[factor] for factor, vector in delta.items()})
 
 
 def offer_rests(state: GlobalState, update: Update, delta: Delta, feedback: Feedback, name: Digest) -> None:

@@ -1,6 +1,7 @@
 """Read states and updates by digest; what was decoded and admitted is remembered, since every act needs it."""
 
 from collections.abc import Iterable
+from threading import Lock
 from typing import Any
 
 from openflock.protocol.ports import Blob, BlobStore
@@ -21,6 +22,7 @@ class Reader:
         self.store = store
         self._states: dict[Digest, GlobalState] = {}
         self._updates: dict[tuple[Digest, Digest, int], Update] = {}
+        self._lock = Lock()
 
     def fetch_state(self, wanted: Digest) -> GlobalState:
         """Fetch a global state; raise BlobMissing or BlobCorrupt."""
@@ -38,10 +40,12 @@ class Reader:
         Raises BlobMissing, BlobCorrupt or Inadmissible.
         """
         key = (get_digest(state), proposal.digest, proposal.size)
-        if key not in self._updates:
-            blob = self.store.fetch(proposal.digest, proposal.size)
-            remember(self._updates, KEPT_UPDATES, key, check_admission(state, blob, norm_ceiling))
-        return self._updates[key]
+        update = self._updates.get(key)
+        if update is None:
+            update = check_admission(state, self.store.fetch(proposal.digest, proposal.size), norm_ceiling)
+            with self._lock:  # a merge admits several at once
+                remember(self._updates, KEPT_UPDATES, key, update)
+        return update
 
 
 def remember(kept: dict[Any, Any], most: int, key: Any, value: Any) -> None:

@@ -16,12 +16,12 @@ from openflock.update.codec import Update, build_state_header, decode_state, str
 from openflock.update.compress import FORMS
 from openflock.update.container import release
 from openflock.update.fixed import Factor, GlobalState
-from openflock.update.outer import saturate, step_values, step_velocity
+from openflock.update.outer import add_move, step_values, step_velocity
 from openflock.update.robust import Plan, combine, reduce_weights
 
-_BLOCKS: Final = 320  # numbers; a whole number of blocks in every encoding
+_UNIT: Final = 320  # numbers; a whole number of blocks in every encoding
 _TOGETHER: Final = 1024  # times as many are expanded at once, of all updates: they stay in the processor's cache
-_PIECE: Final = 2048 * _BLOCKS  # given out at once: worth a thread of its own
+_PIECE: Final = 2048 * _UNIT  # given out at once: worth a thread of its own
 
 
 def stream_candidate(state: GlobalState, updates: Sequence[Update], plan: Plan) -> Iterator[Blob]:
@@ -44,17 +44,19 @@ def compute_candidate(state: GlobalState, updates: Sequence[Update], plan: Plan)
 def compute_share(state: GlobalState, update: Update, weight: int, total: int) -> GlobalState:
     """Compute what one update does in a mean of weight `total` in which the others move nothing.
 
-    That is the dose at which it is judged: alone and whole, a specialist's update harms what its share does not.
-    Neither clip nor outer optimizer has a part in it. What the round leaves alone is shared with the state, not copied.
+    That is the dose at which it is judged: alone and whole, a specialist's update harms what its share does not. Krum's
+    winner enters whole, so there it is judged whole. The outer rate counts; clip, other rules and momentum do not.
+    What the round leaves alone is shared with the state, not copied.
     """
-    shares = reduce_weights([weight, total - weight] if weight < total else [1])
+    is_alone = weight >= total or state.recipe.aggregator == "krum"
+    shares = reduce_weights([1] if is_alone else [weight, total - weight])
     plan = Plan((tuple(shares[:1]),), sum(shares))
     if state.recipe.mode == "stack":
         return stack.append(state, [update], plan)
     moved = {factor: np.empty_like(state.factors[factor]) for factor in state.trained}
     for factor, vector in moved.items():
         for piece, delta in _iterate_deltas([update], plan, factor, slice(0, vector.size)):
-            vector[piece] = saturate(np.add(state.factors[factor][piece], delta, out=delta))
+            vector[piece] = add_move(state.recipe, state.factors[factor][piece], delta)
     return GlobalState(state.layout, state.recipe, state.step + 1, {**state.factors, **moved}, state.velocity)
 
 
@@ -67,7 +69,11 @@ def _stream_merged(state: GlobalState, updates: Sequence[Update], plan: Plan, fa
             speed = None if velocity is None else step_velocity(state.recipe, velocity[piece], delta)
             moved = step_values(state.recipe, values[piece], speed, delta)
             merged[piece.start - whole.start : piece.stop - whole.start] = moved
-        release(values, 4 * whole.start, 4 * whole.stop)
+        for vector in (values, velocity):
+            if vector is not None:
+                release(vector, 4 * whole.start, 4 * whole.stop)
+        for update in updates:
+            update.release(factor, whole.start, whole.stop)
         return to_bytes(merged)
 
     return map_ahead(merge, _cut(slice(0, values.size), _PIECE))
@@ -75,8 +81,12 @@ def _stream_merged(state: GlobalState, updates: Sequence[Update], plan: Plan, fa
 
 def _stream_moved(state: GlobalState, updates: Sequence[Update], plan: Plan, factor: Factor) -> Iterator[Blob]:
     velocity = state.velocity[factor]
-    for piece, delta in _iterate_deltas(updates, plan, factor, slice(0, velocity.size)):
-        yield to_bytes(step_velocity(state.recipe, velocity[piece], delta))
+    for whole in _cut(slice(0, velocity.size), _PIECE):
+        for piece, delta in _iterate_deltas(updates, plan, factor, whole):
+            yield to_bytes(step_velocity(state.recipe, velocity[piece], delta))
+        release(velocity, 4 * whole.start, 4 * whole.stop)
+        for update in updates:
+            update.release(factor, whole.start, whole.stop)
 
 
 def _iterate_deltas(
@@ -84,7 +94,7 @@ def _iterate_deltas(
 ) -> Iterator[tuple[slice, NDArray[np.float64]]]:
     """Merge piece by piece; the deltas are integers in units of 2**-24."""
     block = FORMS[updates[0].encoding].block
-    values = np.empty((len(updates), _BLOCKS * max(1, _TOGETHER // len(updates))))
+    values = np.empty((len(updates), _UNIT * max(1, _TOGETHER // len(updates))))
     for piece in _cut(whole, values.shape[1]):
         first, last = piece.start // block, -(-piece.stop // block)
         for row, update in zip(values, updates, strict=True):

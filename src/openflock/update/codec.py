@@ -48,13 +48,18 @@ class Update:
         first, last = start // block, -(-stop // block)
         numbers = np.empty((last - first) * block)
         self.read_blocks(factor, first, last, numbers)
+        self.release(factor, start, stop)
         return numbers[start - first * block : stop - first * block]
 
     def read_blocks(self, factor: Factor, first: int, last: int, out: NDArray[np.float64]) -> None:
         """Write the numbers of blocks first to last into `out`; what fills up the last block is zero."""
         form, part = FORMS[self.encoding], self.parts[factor]
         expand(form, part.scales[first:last], part.codes[first:last], out)
-        release(part.codes, first * form.size, last * form.size)
+
+    def release(self, factor: Factor, start: int, stop: int) -> None:
+        """Let go of the memory that reading the numbers start to stop took, where the update is a mapped file."""
+        form = FORMS[self.encoding]
+        release(self.parts[factor].codes, start // form.block * form.size, -(-stop // form.block) * form.size)
 
 
 def digest(blob: Blob) -> bytes:

@@ -51,10 +51,10 @@ def compute_products(state: GlobalState, updates: Sequence[Update]) -> NDArray[n
 
 
 def compute_dots(state: GlobalState, updates: Sequence[Update]) -> NDArray[np.object_]:
-    """Compute all inner products of the updates' own numbers as Python integers; all of the state's layout."""
+    """Compute all inner products of the updates' own numbers as Python integers; updates of one width."""
     total = np.zeros((len(updates), len(updates)), object)
     for factor in state.trained:
-        size = state.layout.compute_size(factor)
+        size = updates[0].layout.compute_size(factor)
         for start in range(0, size, _NUMBERS):
             rows = np.stack([update.read(factor, start, min(start + _NUMBERS, size)) for update in updates])
             total += multiply_exact(rows, rows)

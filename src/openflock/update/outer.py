@@ -16,7 +16,7 @@ Numbers = NDArray[np.float64]  # integers in units of 2**-24
 
 
 def step_values(recipe: Recipe, values: Vector, velocity: Vector | None, delta: Numbers) -> Vector:
-    """Compute the next values, in the memory of `delta`; `velocity` is the one after it, None in a plain recipe.
+    """Compute the next values, which spoils `delta`; `velocity` is the one after it, None in a plain recipe.
 
     Each product is rounded once, half-even; sums saturate at +-LIMIT. |delta| < 2**26, so all numbers stay below
     2**52 and float64 holds them exactly.
@@ -24,9 +24,14 @@ def step_values(recipe: Recipe, values: Vector, velocity: Vector | None, delta: 
     move = delta if velocity is None else velocity.astype(np.float64)
     if recipe.optimizer == "nesterov":
         move = delta + scale(move, recipe.momentum)
+    return add_move(recipe, values, move)
+
+
+def add_move(recipe: Recipe, values: Vector, move: Numbers) -> Vector:
+    """Add a move, which it spoils, times the outer rate."""
     if recipe.rate != ONE:
         move = scale(move, recipe.rate)
-    return saturate(np.add(values, move, out=delta))
+    return saturate(np.add(values, move, out=move))
 
 
 def step_velocity(recipe: Recipe, velocity: Vector, delta: Numbers) -> Vector:
