@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from openflock.edge.blobs import MAPPED, DirectoryStore
 from openflock.protocol.ports import BlobCorrupt, BlobMissing
 
 from .stores import KINDS, list_files, locate
@@ -256,3 +257,13 @@ def test_a_directory_of_blobs_is_checked_whole(tmp_path):
     (victim.parent / "stray").write_text("note")
     with pytest.raises(BlobCorrupt, match="stray"):
         store.check_all()
+
+
+def test_a_large_file_that_others_can_write_to_is_read_and_not_mapped(tmp_path):
+    store, data = DirectoryStore(tmp_path), bytes(MAPPED)
+    digest = store.put(data)
+    assert isinstance(store.fetch(digest, len(data)), memoryview)
+    (tmp_path / digest.hex()).chmod(0o666)
+    held = store.fetch(digest, len(data))
+    (tmp_path / digest.hex()).write_bytes(b"x" * len(data))
+    assert held == data

@@ -18,7 +18,7 @@ MAPPED = 2**20  # bytes; a whole number of pages
 
 
 class DirectoryStore:
-    """A BlobStore in a directory that nodes on one machine, or on a shared mount, can all reach."""
+    """A BlobStore in a directory that all nodes of a machine can reach."""
 
     def __init__(self, directory: Path, *, private: bool = False) -> None:
         """Open the store, creating its directory; what is `private` only this user may read."""
