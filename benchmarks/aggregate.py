@@ -135,7 +135,7 @@ def read_seconds(runs: list[Run]) -> list[float]:
 def main() -> None:
     """Measure, print, write JSON."""
     args = parse_arguments(__doc__)
-    layers, pairs, counts = (4, 2, (2, 16)) if args.quick else (LAYERS, 5, (2, 8, 64))
+    layers, pairs, counts = (16, 3, (2, 16)) if args.quick else (LAYERS, 5, (2, 8, 64))
     with tempfile.TemporaryDirectory() as directory:
         runs = measure_rivals(Path(directory), layers, 8, pairs)
         growth = measure_growth(Path(directory), layers, counts)
