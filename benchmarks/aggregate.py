@@ -63,9 +63,11 @@ def admit(directory: Path, names: list[str]) -> None:
 
 def merge(directory: Path, names: list[str], *, stored: bool) -> None:
     """Verify, decode and merge updates, with equal weights."""
-    store, state = load(directory, names)
-    digests = [bytes.fromhex(name) for name in names[1:]]
-    updates = list(map_ahead(lambda digest: decode_update(state, store.fetch(digest, 2**40)), digests))
+    store = DirectoryStore(directory / "blobs")
+    parent, *digests = (bytes.fromhex(name) for name in names)
+    blob, *blobs = map_ahead(lambda digest: store.fetch(digest, 2**40), [parent, *digests])
+    state = decode_state(blob, parent)
+    updates = list(map_ahead(lambda blob: decode_update(state, blob), blobs))
     plan = compute_plan(Recipe(), [1] * len(updates), np.zeros((len(updates),) * 2, object), digests)
     parts = stream_candidate(state, updates, plan)
     store.put_stream(parts) if stored else hash_stream(parts)

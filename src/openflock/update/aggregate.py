@@ -13,7 +13,7 @@ from openflock.protocol.ports import Blob
 from openflock.update import stack
 from openflock.update.ahead import map_ahead
 from openflock.update.codec import Update, build_state_header, decode_state, stream_vector, to_bytes
-from openflock.update.compress import FORMS
+from openflock.update.compress import FORMS, expand
 from openflock.update.container import release
 from openflock.update.fixed import Factor, GlobalState
 from openflock.update.outer import add_move, step_values, step_velocity
@@ -21,7 +21,7 @@ from openflock.update.robust import Plan, combine, reduce_weights
 
 _UNIT: Final = 320  # numbers; a whole number of blocks in every encoding
 _TOGETHER: Final = 1024  # times as many are expanded at once, of all updates: they stay in the processor's cache
-_PIECE: Final = 2048 * _UNIT  # given out at once: worth a thread of its own
+_PIECE: Final = 32 * 1024 * _UNIT  # numbers of all updates given out at once: worth a thread of its own
 
 
 def stream_candidate(state: GlobalState, updates: Sequence[Update], plan: Plan) -> Iterator[Blob]:
@@ -55,8 +55,9 @@ def compute_share(state: GlobalState, update: Update, weight: int, total: int) -
         return stack.append(state, [update], plan)
     moved = {factor: np.empty_like(state.factors[factor]) for factor in state.trained}
     for factor, vector in moved.items():
-        for piece, delta in _iterate_deltas([update], plan, factor, slice(0, vector.size)):
-            vector[piece] = add_move(state.recipe, state.factors[factor][piece], delta)
+        for whole in _cut(slice(0, vector.size), _choose_piece([update])):
+            for piece, delta in _iterate_deltas([update], plan, factor, whole):
+                vector[piece] = add_move(state.recipe, state.factors[factor][piece], delta)
     return GlobalState(state.layout, state.recipe, state.step + 1, {**state.factors, **moved}, state.velocity)
 
 
@@ -72,34 +73,37 @@ def _stream_merged(state: GlobalState, updates: Sequence[Update], plan: Plan, fa
         for vector in (values, velocity):
             if vector is not None:
                 release(vector, 4 * whole.start, 4 * whole.stop)
-        for update in updates:
-            update.release(factor, whole.start, whole.stop)
         return to_bytes(merged)
 
-    return map_ahead(merge, _cut(slice(0, values.size), _PIECE))
+    return map_ahead(merge, _cut(slice(0, values.size), _choose_piece(updates)))
 
 
 def _stream_moved(state: GlobalState, updates: Sequence[Update], plan: Plan, factor: Factor) -> Iterator[Blob]:
     velocity = state.velocity[factor]
-    for whole in _cut(slice(0, velocity.size), _PIECE):
+    for whole in _cut(slice(0, velocity.size), _choose_piece(updates)):
         for piece, delta in _iterate_deltas(updates, plan, factor, whole):
             yield to_bytes(step_velocity(state.recipe, velocity[piece], delta))
         release(velocity, 4 * whole.start, 4 * whole.stop)
-        for update in updates:
-            update.release(factor, whole.start, whole.stop)
 
 
 def _iterate_deltas(
     updates: Sequence[Update], plan: Plan, factor: Factor, whole: slice
 ) -> Iterator[tuple[slice, NDArray[np.float64]]]:
     """Merge piece by piece; the deltas are integers in units of 2**-24."""
-    block = FORMS[updates[0].encoding].block
+    form = FORMS[updates[0].encoding]
+    first = whole.start // form.block
+    parts = [update.copy_blocks(factor, first, -(-whole.stop // form.block)) for update in updates]
     values = np.empty((len(updates), _UNIT * max(1, _TOGETHER // len(updates))))
     for piece in _cut(whole, values.shape[1]):
-        first, last = piece.start // block, -(-piece.stop // block)
-        for row, update in zip(values, updates, strict=True):
-            update.read_blocks(factor, first, last, row[: (last - first) * block])
+        blocks = slice(piece.start // form.block - first, -(-piece.stop // form.block) - first)
+        for row, part in zip(values, parts, strict=True):
+            expand(form, part.scales[blocks], part.codes[blocks], row[: (blocks.stop - blocks.start) * form.block])
         yield piece, combine(plan, values[:, : piece.stop - piece.start])
+
+
+def _choose_piece(updates: Sequence[Update]) -> int:
+    """Choose how much is merged at once, so that memory does not grow with the number of updates."""
+    return _PIECE // max(8, len(updates)) // _UNIT * _UNIT
 
 
 def _cut(whole: slice, size: int) -> Iterator[slice]:

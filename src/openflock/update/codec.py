@@ -44,22 +44,25 @@ class Update:
 
     def read(self, factor: Factor, start: int, stop: int) -> NDArray[np.float64]:
         """Give the numbers start to stop of a factor's delta: integers below 2**25 in units of 2**-24."""
-        block = FORMS[self.encoding].block
-        first, last = start // block, -(-stop // block)
-        numbers = np.empty((last - first) * block)
-        self.read_blocks(factor, first, last, numbers)
-        self.release(factor, start, stop)
-        return numbers[start - first * block : stop - first * block]
-
-    def read_blocks(self, factor: Factor, first: int, last: int, out: NDArray[np.float64]) -> None:
-        """Write the numbers of blocks first to last into `out`; what fills up the last block is zero."""
-        form, part = FORMS[self.encoding], self.parts[factor]
-        expand(form, part.scales[first:last], part.codes[first:last], out)
-
-    def release(self, factor: Factor, start: int, stop: int) -> None:
-        """Let go of the memory that reading the numbers start to stop took, where the update is a mapped file."""
         form = FORMS[self.encoding]
-        release(self.parts[factor].codes, start // form.block * form.size, -(-stop // form.block) * form.size)
+        first, last = start // form.block, -(-stop // form.block)
+        part = self.copy_blocks(factor, first, last)
+        numbers = np.empty((last - first) * form.block)
+        expand(form, part.scales, part.codes, numbers)
+        return numbers[start - first * form.block : stop - first * form.block]
+
+    def copy_blocks(self, factor: Factor, first: int, last: int) -> Coded:
+        """Copy the blocks first to last of a factor; of a mapped file no more than them is in memory."""
+        part = self.parts[factor]
+        copied = Coded(part.scales[first:last].copy(), part.codes[first:last].copy())
+        self.release(factor, first, last)
+        return copied
+
+    def release(self, factor: Factor, first: int, last: int) -> None:
+        """Let go of the memory that reading the blocks first to last took, where the update is a mapped file."""
+        part, size = self.parts[factor], FORMS[self.encoding].size
+        release(part.codes, first * size, last * size)
+        release(part.scales, first, last)
 
 
 def digest(blob: Blob) -> bytes:
@@ -145,7 +148,7 @@ def _check_part(update: Update, factor: Factor) -> None:
         fault = find_fault(form, part.scales[start:stop], part.codes[start:stop], size - start * form.block)
         if fault:
             raise Malformed(f"{factor}: {fault}")
-        release(part.codes, start * form.size, stop * form.size)
+        update.release(factor, start, stop)
 
 
 def _read_width(state: GlobalState, blob: Blob) -> int | None:

@@ -119,16 +119,30 @@ def expand(form: Form, scales: Bytes, codes: Bytes, out: NDArray[np.float64]) ->
 def find_fault(form: Form, scales: Bytes, codes: Bytes, size: int) -> str | None:
     """Say why blocks are not the one legal form of `size` numbers, if they are not."""
     levels = form.unpack(codes)
-    high, low = levels.max(axis=1), levels.min(axis=1)
-    if low.min() < -form.limit:
+    sizes = merge_bits(np.abs(levels).view(np.uint8))
+    if sizes.max() > form.limit:
         return "holds a level that means nothing"
     if scales.max() >= len(form.scales):
         return f"scale {scales.max()} is over {len(form.scales) - 1}"
-    if ((scales > 0) & (np.maximum(high, -low) <= form.limit // 2)).any():  # a block of zeros has scale 0
+    if ((scales > 0) & (sizes <= form.limit // 2)).any():  # a block of zeros has scale 0
         return "a block's scale is not minimal"
     if levels.ravel()[size:].any():
         return "the last block is not filled up with zeros"
     return None
+
+
+def merge_bits(sizes: Bytes) -> Bytes:
+    """Merge each row's bits by OR, in (blocks, 8 n): it is over 2**k - 1, as limits are, where the largest byte is.
+
+    Eight bytes at a time: the maximum of each row takes ten times as long.
+    """
+    words = sizes.view(np.uint64)
+    merged = words[:, 0].copy()
+    for column in range(1, words.shape[1]):
+        merged |= words[:, column]
+    for shift in (32, 16, 8):
+        merged |= merged >> np.uint64(shift)
+    return merged.astype(np.uint8)
 
 
 # --- One form each -------------------------------------------------------------------------------------------

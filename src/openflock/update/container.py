@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from openflock.protocol.ports import Blob
 
-_AROUND: Final = 2**16  # bytes that the system maps around one that is touched
+_AROUND: Final = 2**21  # bytes; the system may map as much as that around one that is touched
 
 MAX_HEADER: Final = 2**23  # bytes; holds about 30 000 modules, and JSON takes some 20 times it to parse
 
@@ -90,7 +90,7 @@ def release(array: NDArray[Any], start: int, stop: int) -> None:
     """Let the system take back the memory of some bytes of an array that is mapped from a file; they stay readable.
 
     Without this the memory of a pass over many large blobs would grow with their number. For a map that is only read:
-    what was written into a private one would be lost. It begins a little earlier, at what the system reads ahead.
+    what was written into a private one would be lost. Whole stretches go, as the system maps them around what is read.
     """
     owner: Any = array
     while isinstance(owner, np.ndarray):
@@ -98,8 +98,8 @@ def release(array: NDArray[Any], start: int, stop: int) -> None:
     mapped = owner.obj if isinstance(owner, memoryview) else owner
     if isinstance(mapped, mmap.mmap):
         shift = array.ctypes.data - np.frombuffer(mapped, np.uint8).ctypes.data
-        first = max(0, shift + start - _AROUND) // mmap.PAGESIZE * mmap.PAGESIZE
-        last = min(shift + stop, len(mapped)) // mmap.PAGESIZE * mmap.PAGESIZE
+        first = (shift + start) // _AROUND * _AROUND
+        last = min(-(-(shift + stop) // _AROUND) * _AROUND, len(mapped))
         if first < last:
             mapped.madvise(mmap.MADV_DONTNEED, first, last - first)
 

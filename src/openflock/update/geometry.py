@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openflock.update.codec import Update
+from openflock.update.container import release
 from openflock.update.fixed import FRACTION_BITS, Factor, GlobalState, Layout
 from openflock.update.gram import multiply_exact
 
@@ -79,7 +80,9 @@ def _list_grams(state: GlobalState, updates: Sequence[Update], factor: Factor) -
 def _list_frozen_grams(state: GlobalState, factor: Factor) -> list[NDArray[np.object_]]:
     """Multiply the components of the factor that a step leaves alone; once for all updates to a state."""
     if state not in _frozen:
-        matrices = state.get_factor(factor).values()
-        components = (matrix if factor == "A" else matrix.T for matrix in matrices)
-        _frozen[state] = [multiply_exact(each, each) for each in components]
+        _frozen[state] = []
+        for matrix in state.get_factor(factor).values():
+            components = matrix if factor == "A" else matrix.T
+            _frozen[state].append(multiply_exact(components, components))
+            release(matrix, 0, matrix.nbytes)
     return _frozen[state]
