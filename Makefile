@@ -1,4 +1,4 @@
-# demo: run a real task end to end.   test: all tests.   check: all that CI runs besides the tests.   bench: figures.
+# demo: run a real task end to end.   devnet: the same over processes of their own.   test: all tests.   check: all that CI runs besides the tests.   bench: figures.
 PYTHON ?= python3
 BIN := .venv/bin
 # One thread each: two processes that share two cores are many times slower with more.
@@ -6,12 +6,15 @@ export OMP_NUM_THREADS := 1
 
 BENCHMARKS := protocol round aggregate exactness reproducible compression evaluate gas
 
-.PHONY: demo test check bench contracts clean
+.PHONY: demo devnet test check bench contracts clean
 
 demo: .venv/installed
 	$(BIN)/openflock demo --out runs/demo
 
-test: .venv/installed .venv-quantized/installed
+devnet: .venv/installed .anvil/installed
+	$(BIN)/openflock devnet up --nodes 6 --rounds 4 --out runs/devnet
+
+test: .venv/installed .venv-quantized/installed .anvil/installed
 	$(BIN)/pytest -q -n 2 --dist loadfile
 	PYTHONPATH=.venv-quantized $(BIN)/pytest -q tests/learn/test_quantized.py
 
@@ -42,6 +45,14 @@ contracts: .venv/installed
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt --upgrade --target .venv-quantized bitsandbytes
 	touch $@
 
+# A development chain; its package holds the binary. Without npm the tests that need it are skipped.
+ANVIL := 1.7.1
+.anvil/installed: Makefile
+	mkdir -p .anvil
+	if command -v npm >/dev/null; then npm install --silent --no-fund --no-audit --prefix .anvil @foundry-rs/anvil@$(ANVIL); \
+	else echo "no npm: install it (Debian: apt-get install npm) for the tests over Anvil and for make devnet"; fi
+	touch $@
+
 # Rivals live apart: what they pin is none of ours.
 .venv-rivals/installed: benchmarks/rivals.txt
 	$(PYTHON) -m venv .venv-rivals
@@ -55,4 +66,4 @@ contracts: .venv/installed
 	touch $@
 
 clean:
-	rm -rf .venv .venv-quantized .venv-rivals .venv-older build dist runs src/*.egg-info
+	rm -rf .venv .anvil .venv-quantized .venv-rivals .venv-older build dist runs src/*.egg-info

@@ -13,12 +13,18 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from openflock.app import devnet_cli, node_cli, task_cli, wallet_cli
+
 DEMO_OUT = Path("runs/demo")
 
 app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(wallet_cli.commands, name="wallet")
+app.add_typer(task_cli.commands, name="task")
+app.add_typer(node_cli.commands, name="node")
+app.add_typer(devnet_cli.commands, name="devnet")
 Out = Annotated[Path, typer.Option("--out", help="Run directory; an unfinished run in it is resumed.")]
 Changes = Annotated[list[str] | None, typer.Option("--set", help="key=value over the configuration; repeatable.")]
 Run = Annotated[Path, typer.Argument(metavar="DIR", help="A run directory.")]

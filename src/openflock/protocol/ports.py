@@ -19,14 +19,25 @@ class Entry:
     item: Call | Event
 
 
+class Unreachable(OSError):
+    """A ledger or a store that does not answer now; nothing was refused, and asking again later is safe."""
+
+
 class Ledger(Protocol):
-    """An append-only log that accepts calls by the rules of `protocol.round`, whoever keeps it."""
+    """An append-only log that accepts calls by the rules of `protocol.round`, whoever keeps it.
+
+    Any of its methods may raise Unreachable.
+    """
 
     def get_genesis(self) -> Genesis:
         """Read what the task was created with."""
 
     def submit(self, call: Call) -> None:
-        """Make a call in its sender's name; raise Revert, with the task's reason, if it is refused."""
+        """Make a call in its sender's name; raise Revert, with the task's reason, if it is refused.
+
+        Where the log lags behind the calls (a chain's last blocks may still change), what was made is not made again
+        by asking for it again before the log shows it.
+        """
 
     def read(self, since: int) -> Sequence[Entry]:
         """Read the log from entry `since` on; a later read never changes an entry that was read."""
