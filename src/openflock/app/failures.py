@@ -8,7 +8,9 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # By name, so that a command that fails early need not import what it never used.
 MENDABLE = {
     "openflock.app.settings": ("SettingsError",),
+    "openflock.edge.anvil": ("AnvilError",),
     "openflock.edge.record": ("BadRecord",),
+    "openflock.edge.wallet": ("WalletError",),
     "openflock.learn.base": ("BaseError",),
     "openflock.learn.data": ("DataError",),
     "openflock.learn.train": ("TrainError",),

@@ -1,0 +1,63 @@
+"""Processes of our own: started in a group of their own, and ended with us, even where we are killed."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import psutil
+
+GRACE = 10.0  # seconds from asking a process to end to ending it
+
+# Linux tells a process when its parent dies (the thread that started it). It must ask for that itself: a small
+# Python does, and then becomes the command, under the same number. Elsewhere than on Linux the command just starts.
+GUARD = """
+import ctypes, os, signal, sys
+if sys.platform == "linux":
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+    if os.getppid() != int(sys.argv[1]):
+        sys.exit(1)
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+def start_process(
+    command: Sequence[str], log: Path | None = None, environment: Mapping[str, str] | None = None
+) -> subprocess.Popen[bytes]:
+    """Start a command whose output goes to the end of `log`, or nowhere; its first word is the path of a program.
+
+    Call it from a thread that lives as long as the process should.
+    """
+    guarded = [sys.executable, "-I", "-S", "-c", GUARD, str(os.getpid()), *command]
+    with (log or Path(os.devnull)).open("ab") as output:
+        return subprocess.Popen(  # noqa: S603
+            guarded,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            start_new_session=True,  # a Ctrl-C at the terminal is ours to pass on
+        )
+
+
+def end_process(process: subprocess.Popen[bytes], grace: float = GRACE) -> int:
+    """Ask a process to end, end it if it does not, and return its exit code."""
+    if process.poll() is None:
+        for number in (signal.SIGTERM, signal.SIGCONT):  # a stopped one hears nothing
+            os.killpg(process.pid, number)
+        try:
+            process.wait(grace)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+    return process.wait()
+
+
+def get_start(pid: int) -> float | None:
+    """Read when a process was started, None if there is none: with its number, what tells it from all others."""
+    try:
+        process = psutil.Process(pid)
+        return None if process.status() == psutil.STATUS_ZOMBIE else process.create_time()
+    except psutil.NoSuchProcess:
+        return None
