@@ -1,11 +1,14 @@
 """Blobs in a directory, one file a blob, named by its SHA-256; nothing is believed that was not hashed again."""
 
+import fcntl
 import mmap
 import os
+import re
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import BinaryIO
@@ -15,6 +18,12 @@ from openflock.protocol.types import Digest
 
 SHARED, PRIVATE = 0o644, 0o600  # modes of files
 MAPPED = 2**20  # bytes; a whole number of pages
+WRITING, PARTIAL = ".writing-", ".partial-"
+TRACES = (WRITING, PARTIAL)  # beginnings of the names of what is not whole
+
+
+class StoreError(ValueError):
+    """A store that cannot serve as it was asked for: its address, its extra, its credentials, or what it allows."""
 
 
 class DirectoryStore:
@@ -40,8 +49,11 @@ class DirectoryStore:
                 file.write(part)
             hashed.result()
             digest = hasher.digest()
-            if not self._holds(digest):
-                place(self._locate(digest))
+            with lock(self.directory, fcntl.LOCK_SH):
+                if self._holds(digest):
+                    os.utime(self.locate(digest))  # wanted again, so not to be collected now
+                else:
+                    place(self.locate(digest))
         return digest
 
     def fetch(self, digest: Digest, max_size: int) -> Blob:
@@ -49,18 +61,11 @@ class DirectoryStore:
 
         Who can write to a mapped file could change it after the check, so a file of another user's is read instead.
         """
-        path = self._locate(digest)
         try:
-            with path.open("rb") as file:
-                size = os.fstat(file.fileno()).st_size
-                if size > max_size:
-                    raise BlobCorrupt(f"blob {digest.hex()[:12]} is larger than the {max_size} bytes it may have")
-                data = map_file(file) if size >= MAPPED and is_ours(file) else file.read()
+            with self.locate(digest).open("rb") as file:
+                return read_checked(file, digest, max_size, self.directory)
         except FileNotFoundError as error:
-            raise BlobMissing(f"blob {digest.hex()[:12]} is not in {self.directory}") from error
-        if compute_digest(data) != digest:
-            raise BlobCorrupt(f"blob {digest.hex()[:12]} in {self.directory} does not match its digest")
-        return data
+            raise BlobMissing(f"blob {name_blob(digest)} is not in {self.directory}") from error
 
     def check_all(self) -> int:
         """Hash every blob and return their number; raise BlobCorrupt at the first that is not what it is named."""
@@ -71,15 +76,73 @@ class DirectoryStore:
                     raise BlobCorrupt(f"blob {name} in {self.directory} does not match its digest")
         return len(names)
 
+    def collect(self, keep: Collection[Digest], older_than: float) -> int:
+        """Remove blobs that are not in `keep` and traces of what was never finished; return the bytes freed.
+
+        What was put, or begun, less than `older_than` seconds ago stays: somebody may be about to name it. Who has
+        mapped a blob keeps it. Files that are no blobs stay.
+        """
+        kept, freed = {digest.hex() for digest in keep}, 0
+        for path in self.directory.iterdir():
+            if not path.name.startswith(TRACES) and (path.name in kept or not is_blob_name(path.name)):
+                continue
+            with lock(self.directory, fcntl.LOCK_EX), suppress(FileNotFoundError):  # no put is between look and touch
+                status = path.stat()
+                if path.is_file() and time.time() - status.st_mtime > older_than:
+                    path.unlink()
+                    freed += status.st_size
+        return freed
+
     def _holds(self, digest: Digest) -> bool:
         try:
-            with self._locate(digest).open("rb") as file:
+            with self.locate(digest).open("rb") as file:
                 return file_digest(file, "sha256").digest() == digest
         except FileNotFoundError:
             return False
 
-    def _locate(self, digest: Digest) -> Path:
+    def locate(self, digest: Digest) -> Path:
+        """Say in which file a blob is, if it is here."""
         return self.directory / digest.hex()
+
+    def close(self) -> None:
+        """Do nothing: nothing is open between two calls."""
+
+
+@contextmanager
+def lock(directory: Path, kind: int) -> Iterator[None]:
+    """Hold a directory's lock, shared or exclusive, against whoever puts and collects; it ends with the process."""
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, kind)
+        yield
+    finally:
+        os.close(handle)
+
+
+def is_blob_name(name: str) -> bool:
+    """Answer whether a file's name is a digest in hex.
+
+    >>> is_blob_name("0a" * 32), is_blob_name("notes.txt"), is_blob_name("0A" * 32)
+    (True, False, False)
+    """
+    return re.fullmatch("[0-9a-f]{64}", name) is not None
+
+
+def name_blob(digest: Digest) -> str:
+    """Write a digest short, as messages do."""
+    return digest.hex()[:12]
+
+
+def read_checked(file: BinaryIO, digest: Digest, max_size: int, where: object) -> Blob:
+    """Read or map a file from its start; raise BlobCorrupt if it is too large or not what the digest names."""
+    size = os.fstat(file.fileno()).st_size
+    if size > max_size:
+        raise BlobCorrupt(f"blob {name_blob(digest)} is larger than the {max_size} bytes it may have")
+    file.seek(0)
+    data = map_file(file) if size >= MAPPED and is_ours(file) else file.read()
+    if compute_digest(data) != digest:
+        raise BlobCorrupt(f"blob {name_blob(digest)} in {where} does not match its digest")
+    return data
 
 
 def is_ours(file: BinaryIO) -> bool:
@@ -113,13 +176,10 @@ def write_atomically(path: Path, data: bytes, mode: int = SHARED) -> None:
 @contextmanager
 def open_atomically(directory: Path, mode: int) -> Iterator[tuple[BinaryIO, Callable[[Path], None]]]:
     """Open a temporary file beside where it will be placed, durably and as a whole; not placed, it leaves no trace."""
-    handle, name = tempfile.mkstemp(dir=directory, prefix=".writing-")
+    handle, name = tempfile.mkstemp(dir=directory, prefix=WRITING)
 
     def place(path: Path) -> None:
-        file.flush()
-        os.fsync(file.fileno())
-        Path(name).replace(path)
-        _sync_directory(directory)
+        place_durably(file, Path(name), path)
 
     try:
         with os.fdopen(handle, "wb") as file:
@@ -127,6 +187,14 @@ def open_atomically(directory: Path, mode: int) -> Iterator[tuple[BinaryIO, Call
             yield file, place
     finally:
         Path(name).unlink(missing_ok=True)
+
+
+def place_durably(file: BinaryIO, name: Path, path: Path) -> None:
+    """Give a file that was written under one name its place, as a whole and to stay there."""
+    file.flush()
+    os.fsync(file.fileno())
+    name.replace(path)
+    _sync_directory(path.parent)
 
 
 def _sync_directory(directory: Path) -> None:
