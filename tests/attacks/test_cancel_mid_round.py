@@ -18,6 +18,7 @@ from ..protocol.helpers import (
     get_events,
     play_round,
 )
+from .nodes import get_outcomes, get_payers, pitch_camp, play
 
 WITNESSED = Play(witnesses={ACCUSER: (PROPOSER, 100)})
 RUNNING = [phase for phase in Phase if Phase.DRAW < phase < Phase.REATTEST]
@@ -59,3 +60,26 @@ def test_after_a_cancelled_round_everybody_can_empty_the_task(make_task):
         ledger.submit(Withdraw(node))
     assert get_credits(ledger, BURN_ADDRESS) == {Reason.BURN: 100}
     assert compute_balance(ledger.read(0)) == 0
+
+
+@pytest.mark.parametrize("phase", [Phase.PROPOSE, Phase.VOTE, Phase.CONFIRM])
+def test_nodes_at_work_end_the_round_that_was_cancelled_and_start_no_other(tmp_path, phase):
+    """They train, judge and merge as if nothing had happened, are paid for it, and the task is over."""
+    camp = pitch_camp(tmp_path, rounds=3)
+    ledger = play(camp, [*camp.nodes, Creator(phase)])
+    assert get_outcomes(ledger) == [Outcome.MERGED]
+    assert get_payers(ledger) == {}
+    assert all(sum(get_credits(ledger, node.identity.address).values()) > 0 for node in camp.nodes)
+    (settled,) = get_events(ledger, Settled)
+    assert get_credits(ledger, CREATOR) == {Reason.RETURN: POOL - settled.spent}
+    assert [node.decide(ledger.state) for node in camp.nodes] == [None] * len(camp.nodes)
+
+
+class Creator:
+    """Cancels when a phase begins."""
+
+    def __init__(self, phase):
+        self.phase = phase
+
+    def decide(self, state):
+        return Cancel(CREATOR) if state.phase == self.phase and not state.cancelled else None

@@ -64,6 +64,7 @@ class Camp:
     rules: Rules
     genesis: Genesis
     reader: Reader
+    journal: Journal  # of all its nodes; whoever pitches them anew closes it first
     nodes: list[Node] = field(default_factory=list)
 
     def pitch(self, role: str, domain: int, tamper: Tamper | None = None, shuffle: int = 0) -> Node:
@@ -74,7 +75,7 @@ class Camp:
         voter = Voter(get_rows(domain, part + 10), JUDGING, shuffle)
         identity = Identity(make_address(role), sha256(role.encode()).digest(), domain, STAKE)
         outbox = DirectoryStore(self.path / "outbox" / role)
-        node = Node(identity, get_model(), self.reader, Journal(self.path / "journal.db"), outbox, proposer, voter)
+        node = Node(identity, get_model(), self.reader, self.journal, outbox, proposer, voter)
         self.nodes.append(node)
         return node
 
@@ -91,4 +92,4 @@ def make_camp(path: Path, **overrides: int | bytes) -> Camp:
     first = reader.put_state(stream_state(initial_state(layout, SEED)))
     rules = make_rules(**{**RULES, "job": reader.store.put(encode_job(job)), "genesis": first, **overrides})
     genesis = Genesis(31337, make_address("task"), make_address("token"), CREATOR, 1_000_000, rules)
-    return Camp(path, rules, genesis, reader)
+    return Camp(path, rules, genesis, reader, Journal(path / "journal.db"))

@@ -63,6 +63,7 @@ def play_until(ledger, nodes, phase):
 
 def restart(camp, tmp_path):
     """All nodes anew, as after a crash: memory is lost, files are not."""
+    camp.journal.close()
     fresh = make_camp(tmp_path)
     for position, role in enumerate(ROLES):
         fresh.pitch(role, position % 2)
@@ -213,8 +214,8 @@ def test_an_update_on_its_way_is_not_settled_by_the_round_before(camp, tmp_path)
     ledger = play_until(camp.open_ledger(), camp.nodes, Phase.ATTEST)
     play_until(ledger, camp.nodes, Phase.PROPOSE)
     names = {"A.offered.safetensors", "B.safetensors"}
-    for nodes in (camp.nodes, restart(camp, tmp_path)):
-        for node, role in zip(nodes, ROLES, strict=True):
+    for give_nodes in (lambda: camp.nodes, lambda: restart(camp, tmp_path)):
+        for node, role in zip(give_nodes(), ROLES, strict=True):
             assert node.decide(ledger.state) == node.decide(ledger.state)
             assert {file.name for file in (tmp_path / "feedback" / role).iterdir()} == names
 

@@ -7,7 +7,7 @@ from openflock.node.reader import KEPT_STATES, Reader, remember
 from openflock.protocol.ports import BlobCorrupt, BlobMissing
 from openflock.protocol.types import Proposal
 from openflock.update.admission import Inadmissible
-from openflock.update.codec import encode_state, encode_update, get_digest, stream_state
+from openflock.update.codec import encode_state, encode_update, get_digest, max_update_size, stream_state
 from openflock.update.container import Malformed
 from openflock.update.fixed import initial_state
 
@@ -80,6 +80,14 @@ def test_what_is_inadmissible_stays_so(reader):
         for _ in range(2):
             with pytest.raises(Inadmissible):
                 reader.admit(STATE, proposal, CEILING)
+
+
+def test_what_announces_more_than_any_update_has_is_refused_unread(reader):
+    size = max_update_size(STATE)
+    with pytest.raises(BlobMissing):
+        reader.admit(STATE, Proposal(b"\1" * 32, size), CEILING)
+    with pytest.raises(Inadmissible, match="over the"):
+        reader.admit(STATE, Proposal(b"\1" * 32, size + 1), CEILING)
 
 
 def test_the_oldest_goes_first():

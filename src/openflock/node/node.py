@@ -10,14 +10,14 @@ from openflock.node.proposer import Proposer
 from openflock.node.reader import MAX_STATE_SIZE, Reader
 from openflock.node.voter import Voter
 from openflock.protocol.acts import find_weight
-from openflock.protocol.ballot import compute_ballot
+from openflock.protocol.ballot import compute_ballot, get_mark
 from openflock.protocol.calls import Call, Commit, Confirm, Expose, Join, Opening, Publish, Reveal
 from openflock.protocol.commitment import compute_commitment, compute_content
 from openflock.protocol.encoding import from_json, to_json
-from openflock.protocol.ports import BlobCorrupt, BlobMissing, BlobStore, Journal
-from openflock.protocol.types import Act, Address, Genesis, Phase, State, commit_phase, open_phase
+from openflock.protocol.ports import BlobCorrupt, BlobMissing, BlobStore, Journal, Unreachable
+from openflock.protocol.types import Act, Address, Flag, Genesis, Phase, State, commit_phase, open_phase
 from openflock.update.admission import Inadmissible
-from openflock.update.codec import decode_state
+from openflock.update.codec import decode_state, encode_update
 from openflock.update.merge import list_accepted
 
 OPENINGS: dict[Act, type[Opening]] = {
@@ -76,6 +76,26 @@ class Node:
             if state.phase == open_phase(act):
                 return self._open(state, act)
         return None
+
+    def fetch_ahead(self, state: State) -> None:
+        """Fetch and admit what this node will judge; raise BlobMissing, BlobCorrupt or Unreachable if some lacks.
+
+        What was admitted once is remembered, so that a store may fail when the vote begins.
+        """
+        me, current, failure = self.identity.address, state.round, None
+        if not find_weight(current.voters, me) or (Act.BALLOT, me) in current.commitments:
+            return
+        base, ceiling = self.reader.fetch_state(state.digest), state.genesis.rules.norm_ceiling
+        for slot, proposal in current.proposals.items():
+            try:
+                if current.proposers[slot].node != me:
+                    self.reader.admit(base, proposal, ceiling)
+            except Inadmissible:
+                continue
+            except (BlobMissing, BlobCorrupt, Unreachable) as error:
+                failure = error
+        if failure:
+            raise failure
 
     def _commit(self, state: State, act: Act) -> Call | None:
         me, number = self.identity.address, state.round.number
@@ -152,7 +172,19 @@ class Node:
             merge = self.voter.merge(self.reader, rules, current, state.digest)
         except (BlobMissing, BlobCorrupt, Inadmissible):
             return None  # what cannot be merged cannot be attested; the ballot said why
+        self._serve_on(state)
         merged = self.outbox.put_stream(merge.stream())
         candidate = decode_state(self.outbox.fetch(merged, MAX_STATE_SIZE), merged)
         veto = self.voter.is_harmful(self.model, self.reader, rules, state.digest, candidate)
         return Confirm(me, merged, merge.duplicates, veto, salt)
+
+    def _serve_on(self, state: State) -> None:
+        """Put accepted updates that some voter could not fetch where all look.
+
+        Who serves only two thirds of the voters, and then keeps silent, would otherwise stall the round for a fee.
+        """
+        current, base = state.round, self.reader.fetch_state(state.digest)
+        for slot in list_accepted(current):
+            if any(get_mark(ballot, slot).flags & Flag.UNAVAILABLE for ballot in current.ballots.values()):
+                update = self.reader.admit(base, current.proposals[slot], state.genesis.rules.norm_ceiling)
+                self.reader.store.put(encode_update(update))

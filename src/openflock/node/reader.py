@@ -6,7 +6,7 @@ from typing import Any
 
 from openflock.protocol.ports import Blob, BlobStore
 from openflock.protocol.types import Digest, Proposal
-from openflock.update.admission import check_admission
+from openflock.update.admission import check_admission, check_size
 from openflock.update.codec import Update, decode_state, get_digest
 from openflock.update.fixed import GlobalState
 
@@ -42,6 +42,7 @@ class Reader:
         key = (get_digest(state), proposal.digest, proposal.size)
         update = self._updates.get(key)
         if update is None:
+            check_size(state, proposal.size)
             update = check_admission(state, self.store.fetch(proposal.digest, proposal.size), norm_ceiling)
             with self._lock:  # a merge admits several at once
                 remember(self._updates, KEPT_UPDATES, key, update)

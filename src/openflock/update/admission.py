@@ -24,9 +24,7 @@ def check_admission(state: GlobalState, blob: Blob, norm_ceiling: int) -> Update
     What an enemy keeps: where the frozen factor is near zero, a large delta of the other passes, without effect
     until the frozen factor grows.
     """
-    largest = max_update_size(state)
-    if len(blob) > largest:
-        raise Inadmissible(f"{len(blob)} bytes, over the {largest} of this task")
+    check_size(state, len(blob))
     try:
         update = decode_update(state, blob)
     except Malformed as error:
@@ -34,3 +32,10 @@ def check_admission(state: GlobalState, blob: Blob, norm_ceiling: int) -> Update
     if compute_squared_norm(state, update) > Fraction(norm_ceiling**2, 2 ** (2 * NORM_BITS)):
         raise Inadmissible("the norm is over the ceiling")
     return update
+
+
+def check_size(state: GlobalState, size: int) -> None:
+    """Refuse more bytes than an update can have, as soon as they are announced: nobody needs to fetch them."""
+    largest = max_update_size(state)
+    if size > largest:
+        raise Inadmissible(f"{size} bytes, over the {largest} of this task")
