@@ -43,6 +43,10 @@ class SpecLedger:
         """Read the time of the next call."""
         return self._time + BLOCK_TIME
 
+    def get_block(self) -> int:
+        """Read the number of the last block."""
+        return self._block
+
     def wait_until(self, time: int) -> None:
         """Mine one empty block, late enough that the next call happens at `time` or later."""
         self._mine(max(self._time, time - BLOCK_TIME))

@@ -10,7 +10,7 @@ from openflock.learn.probe import MAX_WITNESS_SIZE, BadWitness, is_upheld, parse
 from openflock.node.reader import Reader
 from openflock.node.watch import Watch, watch_nothing
 from openflock.protocol.ballot import Mark
-from openflock.protocol.ports import BlobCorrupt, BlobMissing
+from openflock.protocol.ports import BlobCorrupt, BlobMissing, Unreachable
 from openflock.protocol.rules import Rules
 from openflock.protocol.types import NO_FLAGS, Address, Digest, Flag, Round, Witness
 from openflock.update.admission import Inadmissible
@@ -47,7 +47,7 @@ class Voter:
         state = reader.fetch_state(base)
         try:
             update = reader.admit(state, current.proposals[slot], rules.norm_ceiling)
-        except (BlobMissing, BlobCorrupt):
+        except (BlobMissing, BlobCorrupt, Unreachable):
             return Mark(flags=Flag.UNAVAILABLE)
         except Inadmissible:
             return Mark(flags=Flag.INADMISSIBLE)
@@ -63,7 +63,7 @@ class Voter:
         """Re-test a witness at the whole update's dose; one that cannot be read or tested proves nothing."""
         try:
             clue = parse_clue(reader.store.fetch(witness.digest, MAX_WITNESS_SIZE))
-        except (BlobMissing, BlobCorrupt, BadWitness):
+        except (BlobMissing, BlobCorrupt, Unreachable, BadWitness):
             return False
         with self.watch("evaluation"):
             after = compute_share(state, update, 1, 1)

@@ -49,6 +49,9 @@ class Clock(Protocol):
     def get_time(self) -> int:
         """Read the time, in seconds, at which a call made now would happen."""
 
+    def get_block(self) -> int:
+        """Read the number of the last block; a call made now happens in a later one."""
+
     def wait_until(self, time: int) -> None:
         """Return when a call made now would happen at `time` or later, with a new block at least."""
 

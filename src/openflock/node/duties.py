@@ -1,0 +1,161 @@
+"""Duties: what a daemon may have to do, each a function from the task's state and the time to the next call."""
+
+import time as wall
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from hashlib import sha256
+from math import inf
+from threading import Event
+
+from openflock.node.node import Node
+from openflock.node.recovery import rebuild_state
+from openflock.protocol.calls import Advance, Call, Claim, Leave, Withdraw
+from openflock.protocol.ports import BlobCorrupt, BlobMissing, Clock, Entry, Unreachable
+from openflock.protocol.round import is_complete
+from openflock.protocol.rules import compute_phase_times
+from openflock.protocol.types import Address, Phase, State
+
+Duty = Callable[[State, int], Call | None]
+
+TURN = 3  # seconds of the chain's clock between one keeper's turn and the next one's
+ACTS = range(Phase.PROPOSE, Phase.FINISHED)  # the phases in which something is committed or opened
+AHEAD = (Phase.PUBLISH, Phase.PROBE, Phase.EXPOSE)  # in which a voter has time to fetch what it will judge
+
+
+class Stopped(Exception):
+    """Work was left half done, because the node is to stop; what lies on disk goes on from there."""
+
+
+class TooLate(Exception):
+    """Work was left half done, because its phase is over."""
+
+
+@dataclass
+class Pace:
+    """What long work looks at between two steps: whether anybody still wants it."""
+
+    stop: Event
+    until: float = inf  # on the monotonic clock
+
+    def check(self) -> None:
+        """Raise Stopped or TooLate."""
+        if self.stop.is_set():
+            raise Stopped
+        if wall.monotonic() > self.until:
+            raise TooLate("the phase ended before the work did: lower train.steps, or use a faster device")
+
+    @contextmanager
+    def watch(self, _activity: str) -> Iterator[None]:
+        """Check before an activity; a node's Watch."""
+        self.check()
+        yield
+
+
+# --- To play -------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Player:
+    """Play the roles that a node is drawn for, in time or not at all."""
+
+    node: Node
+    read_log: Callable[[], Sequence[Entry]]  # the whole log, for who must compute the state again
+    pace: Pace
+
+    def __call__(self, state: State, now: int) -> Call | None:
+        """Say what the node calls next; raise BlobMissing, BlobCorrupt or Unreachable while it may still be had."""
+        acting = state.phase in ACTS
+        if acting and now > state.deadline:
+            return None
+        if has_part(state, self.node.identity.address) and acting:
+            self._have_state(state)
+        if state.phase == Phase.VOTE and is_patient(state, now):
+            self.node.fetch_ahead(state)
+        self.pace.until = wall.monotonic() + state.deadline - now if acting else inf
+        call = self.node.decide(state)
+        if call is None and state.phase in AHEAD:
+            with suppress(BlobMissing, BlobCorrupt, Unreachable):  # it is asked for again when it is needed
+                self.node.fetch_ahead(state)
+        return call
+
+    def _have_state(self, state: State) -> None:
+        """Have the global state at hand, from the store or else from the updates that led to it."""
+        try:
+            self.node.reader.fetch_state(state.digest)
+        except (BlobMissing, BlobCorrupt):
+            rebuild_state(state.genesis, self.read_log(), self.node.reader)
+
+
+def has_part(state: State, me: Address) -> bool:
+    """Answer whether a round may ask something of an account: an appeal asks all members."""
+    return me in state.members or any(seat.node == me for seat in (*state.round.proposers, *state.round.voters))
+
+
+def is_patient(state: State, now: int) -> bool:
+    """Answer whether a voter still waits for an update that it cannot fetch; a third of the phase is for judging."""
+    return 3 * (state.deadline - now) > compute_phase_times(state.genesis.rules)[state.phase]
+
+
+# --- To keep the task going ----------------------------------------------------------------------------------
+
+
+@dataclass
+class Keeper:
+    """Advance the task in turn with the other members, so that one pays the gas and a dead one stalls nobody."""
+
+    me: Address
+    clock: Clock
+    _place: tuple[int, ...] = ()
+    _turn: int = field(default=0)
+
+    def __call__(self, state: State, now: int) -> Call | None:
+        """Say whether to advance now."""
+        if self.me not in state.members or not is_due(state, now, self.clock):
+            return None
+        place = (state.round.number, state.phase, state.deadline)
+        if place != self._place:
+            self._place, self._turn = place, now + TURN * compute_turn(state, self.me)
+        return Advance(self.me) if now >= self._turn else None
+
+
+def is_due(state: State, now: int, clock: Clock) -> bool:
+    """Answer whether anyone may advance the task."""
+    if state.phase == Phase.DRAW:
+        return clock.get_block() >= state.round.target
+    return state.phase != Phase.FINISHED and (now > state.deadline or is_complete(state))
+
+
+def compute_turn(state: State, me: Address) -> int:
+    """Compute how many members come before this one in the phase; the order is another in each."""
+
+    def draw_lot(member: Address) -> bytes:
+        return sha256(f"{state.genesis.task}/{state.round.number}/{state.phase}/{member}".encode()).digest()
+
+    mine = draw_lot(me)
+    return sum(draw_lot(member) < mine for member in state.members)
+
+
+# --- To take one's money home --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Withdrawer:
+    """Leave, claim what is owed, and take the stake once it is released."""
+
+    me: Address
+
+    def __call__(self, state: State, now: int) -> Call | None:
+        """Say which of the three can be done now."""
+        node = state.nodes.get(self.me)
+        if node and not node.release and state.phase in (Phase.GATHER, Phase.FINISHED):
+            return Leave(self.me)
+        if node and node.release and now >= node.release:
+            return Withdraw(self.me)
+        return Claim(self.me, self.me) if state.payable.get(self.me) else None
+
+
+def settle_up(me: Address) -> Duty:
+    """Once the task is over, do what a Withdrawer does: a stake that nothing is asked of can be on its way home."""
+    withdraw = Withdrawer(me)
+    return lambda state, now: withdraw(state, now) if state.phase == Phase.FINISHED else None

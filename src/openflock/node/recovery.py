@@ -1,0 +1,60 @@
+"""Compute a global state again that no store holds: the log says which updates led to it."""
+
+from collections.abc import Sequence
+
+from openflock.node.reader import Reader
+from openflock.protocol.calls import Settled
+from openflock.protocol.ports import BlobCorrupt, BlobMissing, Entry
+from openflock.protocol.replay import Replica
+from openflock.protocol.types import Digest, Genesis, Outcome, Round
+from openflock.update.admission import Inadmissible
+from openflock.update.merge import compute_merge
+
+
+def rebuild_state(genesis: Genesis, entries: Sequence[Entry], reader: Reader) -> None:
+    """Merge again from the newest state that can be had, and store what comes of it for all to fetch.
+
+    Raises BlobMissing, naming what lacks, where that cannot be done.
+    """
+    merges = list_merges(genesis, entries)
+    wanted = merges[-1][1] if merges else genesis.rules.genesis
+    missing = merges
+    while missing and not _can_fetch(reader, missing[-1][0]):
+        missing = missing[:-1]
+    for before, after, ended in merges[max(0, len(missing) - 1) :]:
+        try:
+            merged = _merge(genesis, before, ended, reader)
+        except (BlobMissing, BlobCorrupt, Inadmissible) as error:
+            raise BlobMissing(
+                f"the global state {wanted.hex()} is in no store, and cannot be computed again: round {ended.number}: "
+                f"{error}"
+            ) from error
+        if merged != after:
+            raise BlobMissing(f"round {ended.number}: the updates merge to {merged.hex()}, agreed was {after.hex()}")
+    reader.fetch_state(wanted)
+
+
+def list_merges(genesis: Genesis, entries: Sequence[Entry]) -> list[tuple[Digest, Digest, Round]]:
+    """List the rounds that moved the global state: the digest before, the digest after, and the round."""
+    replica, merges = Replica(genesis), []
+    before = replica.state.digest
+    for step in replica.follow(entries):
+        for event in step.events:
+            if isinstance(event, Settled) and event.outcome == Outcome.MERGED and step.state.ended is not None:
+                merges.append((before, event.digest, step.state.ended))
+        before = step.state.digest
+    return merges
+
+
+def _merge(genesis: Genesis, before: Digest, ended: Round, reader: Reader) -> Digest:
+    state, ceiling = reader.fetch_state(before), genesis.rules.norm_ceiling
+    merge = compute_merge(genesis.rules, ended, state, lambda proposal: reader.admit(state, proposal, ceiling))
+    return reader.put_state(merge.stream())
+
+
+def _can_fetch(reader: Reader, digest: Digest) -> bool:
+    try:
+        reader.fetch_state(digest)
+    except (BlobMissing, BlobCorrupt):
+        return False
+    return True
