@@ -1,19 +1,16 @@
 """The command line. Heavy libraries are imported by the command that needs them, so that `--help` is quick."""
 
-import gc
 import json
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from openflock.app import devnet_cli, node_cli, task_cli, wallet_cli
+from openflock.app.console import loading, make_console
 
 DEMO_OUT = Path("runs/demo")
 
@@ -28,17 +25,6 @@ app.add_typer(devnet_cli.commands, name="devnet")
 Out = Annotated[Path, typer.Option("--out", help="Run directory; an unfinished run in it is resumed.")]
 Changes = Annotated[list[str] | None, typer.Option("--set", help="key=value over the configuration; repeatable.")]
 Run = Annotated[Path, typer.Argument(metavar="DIR", help="A run directory.")]
-
-
-@contextmanager
-def loading() -> Iterator[None]:
-    """Import without looking for garbage: what is imported stays, and looking takes a sixth of the time."""
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()
-        gc.enable()
 
 
 def show_version(wanted: bool) -> None:
@@ -130,11 +116,6 @@ def doctor() -> None:
 
     if not run_doctor(make_console()):
         raise typer.Exit(1)
-
-
-def make_console(quiet: bool = False) -> Console:
-    """Make the console that all commands print to; a pipe gets wide lines without control codes."""
-    return Console(quiet=quiet, width=None if sys.stdout.isatty() else 160)
 
 
 def run_crew() -> None:

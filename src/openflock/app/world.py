@@ -156,14 +156,9 @@ def start_ledger(config: Config, rules: Rules, accounts: Sequence[LocalAccount])
 
 def build_world(config: Config, run: RunDirectory, watch: Watch, on_step: OnStep) -> World:
     """Build a world and fund its task; the same configuration builds the same world, to the bit."""
-    torch.set_num_threads(config.threads)
-    if config.device.startswith("cuda") and not torch.cuda.is_available():
-        raise SettingsError(f"device: no {config.device} on this machine; set device=cpu")
     domains = list_data_domains(config)
     shares = share_rows(config, domains)
-    base = locate_base(config)
-    targets = config.targets[0] if config.targets == ["all-linear"] else tuple(config.targets)
-    model = load_model(base, config.rank, config.alpha, config.device, targets, config.quantization)
+    model = load_task_model(config)
     reader = Reader(DirectoryStore(run.blobs))
     rules = agree_rules(config, domains, len(shares), model, reader)
     accounts = create_accounts(config, len(shares) + 1)
@@ -177,6 +172,15 @@ def build_world(config: Config, run: RunDirectory, watch: Watch, on_step: OnStep
     ]
     report = {domain: load_split(config, domain, "validation", config.rows.report) for domain in domains}
     return World(config, domains, model.path, model, ledger, clock, nodes, shares, report, reader, creator)
+
+
+def load_task_model(config: Config) -> Model:
+    """Load the base with the task's adapter."""
+    torch.set_num_threads(config.threads)
+    if config.device.startswith("cuda") and not torch.cuda.is_available():
+        raise SettingsError(f"device: no {config.device} on this machine; set device=cpu")
+    targets = config.targets[0] if config.targets == ["all-linear"] else tuple(config.targets)
+    return load_model(locate_base(config), config.rank, config.alpha, config.device, targets, config.quantization)
 
 
 def agree_rules(config: Config, domains: Sequence[str], nodes: int, model: Model, reader: Reader) -> Rules:
