@@ -4,7 +4,7 @@ import tomllib
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
@@ -23,6 +23,9 @@ class Section(BaseModel):
     """A table of the file; unknown keys are refused, since a typo would otherwise be obeyed in silence."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+Checked = TypeVar("Checked", bound=Section)
 
 
 class RowCounts(Section):
@@ -153,21 +156,30 @@ def build_recipe(config: Config) -> Recipe:
 
 def load_config(path: Path, changes: Sequence[str] = ()) -> Config:
     """Read a configuration file and apply `key=value` changes; raise SettingsError."""
+    return parse_config(read_table(path), changes, str(path))
+
+
+def read_table(path: Path) -> dict[str, Any]:
+    """Read a TOML file; raise SettingsError."""
     try:
-        table = tomllib.loads(path.read_text())
+        return tomllib.loads(path.read_text())
     except FileNotFoundError as error:
         raise SettingsError(f"{path}: no such file") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path}: not TOML: {error}") from error
-    return parse_config(table, changes, str(path))
 
 
 def parse_config(table: dict[str, Any], changes: Sequence[str] = (), name: str = "config") -> Config:
     """Check a configuration given as a table."""
     for change in changes:
         apply_change(table, change)
+    return check_table(Config, table, name)
+
+
+def check_table(kind: type[Checked], table: dict[str, Any], name: str) -> Checked:
+    """Check a table of some kind; raise SettingsError, which names the key."""
     try:
-        return Config.model_validate(table)
+        return kind.model_validate(table)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
