@@ -21,6 +21,7 @@ from openflock.app.stopwatch import Stopwatch
 from openflock.app.story import RoundStory
 from openflock.app.tables import build_loss_table, build_node_table, build_round_table
 from openflock.app.world import World, build_world, list_roles
+from openflock.arena.committees import warn_weak
 from openflock.edge.record import Recorder
 from openflock.learn.evaluate import EvaluationSettings, compute_loss
 from openflock.learn.export import export_adapter
@@ -139,6 +140,8 @@ def start(config: Config, run: RunDirectory, console: Console, watch: Stopwatch,
     with watch("start-up"):
         world = build_world(config, run, watch, on_step)
     genesis = world.ledger.get_genesis()
+    for warning in warn_weak(genesis.rules, [node.identity.stake for node in world.nodes]):
+        console.print(f"weak: {warning}", soft_wrap=True)
     progress.update(bar, total=genesis.rules.rounds * len(world.nodes) * config.train.steps)
     recorder = Recorder(run.events, genesis)
     return Simulation(config, run, console, world, recorder, watch, progress)
