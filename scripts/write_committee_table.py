@@ -107,7 +107,7 @@ def build_comparison() -> str:
     heads = [f"{what}, {how}" for what in ("half", "two thirds") for how in ("as drawn", *(f"of {p}" for p in POOLS))]
     text = (
         "What drawing distinct nodes would give, among 40 or 100 members of equal stake (hypergeometric). It is safer\n"
-        "where the committee is a large part of the members; but a stake split over more nodes would gain seats by it,\n"
+        "where the committee is a large part of the members; but a stake split over more nodes would gain seats,\n"
         "unless each draw counts the stake that is left, which no contract can do cheaply.\n\n"
     )
     return f"## Beside a draw without replacement\n\n{text}{build_table(['seats', 's', *heads], rows)}"
