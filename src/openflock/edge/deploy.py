@@ -9,7 +9,8 @@ from eth_typing import HexStr
 from web3 import Web3
 
 from openflock.edge.compiled import load_compiled
-from openflock.edge.evm_ledger import get_contract, send
+from openflock.edge.evm_ledger import get_contract
+from openflock.edge.transactions import send
 from openflock.protocol.rules import Rules
 from openflock.protocol.types import Address
 
