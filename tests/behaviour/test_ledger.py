@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from openflock.protocol.ballot import Mark
-from openflock.protocol.calls import Advance, Call, Cancel, Claim, Credited, Fund, Join, Settled, Slashed, TopUp
+from openflock.protocol.calls import Advance, Call, Cancel, Claim, Credited, Fund, Join, Leave, Settled, Slashed, TopUp
 from openflock.protocol.replay import Divergence, Replica
 from openflock.protocol.types import Act, Flag, Outcome, Phase, Revert, commit_phase
 
@@ -140,10 +140,10 @@ def test_waiting_reaches_the_time_and_mines_a_block(desk, ahead):
 
 
 def test_waiting_for_the_past_still_mines_a_block(desk):
-    desk.submit(Fund(CREATOR, 1))
+    desk.gather(NODES[:2]).submit(Leave(NODES[0]))
     block = desk.read(0)[-1].block
     desk.wait_until(0)
-    desk.submit(Fund(CREATOR, 1))
+    desk.submit(Leave(NODES[1]))
     assert desk.read(0)[-1].block == block + 2
 
 
