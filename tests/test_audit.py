@@ -11,6 +11,7 @@ from rich.console import Console
 from safetensors.numpy import load_file, save_file
 
 from openflock.app.auditing import run_audit
+from openflock.app.rundir import RunDirectory
 from openflock.app.settings import parse_config
 from openflock.app.simulate import simulate
 from openflock.edge.record import START, compute_link
@@ -49,7 +50,7 @@ def forged(honest, tmp_path):
 def audit(path):
     """The first difference, empty if there is none."""
     printed = StringIO()
-    result = run_audit(path, None, None, None, Console(file=printed, width=500))
+    result = run_audit(RunDirectory(path), Console(file=printed, width=500))
     assert ("audit: clean" in printed.getvalue()) == result["clean"]
     assert result.get("difference", "") in printed.getvalue()
     return result.get("difference", "")
@@ -89,7 +90,7 @@ def find(lines, name):
 
 
 def test_an_honest_run_is_clean_and_all_of_it_was_looked_at(honest):
-    result = run_audit(honest, None, None, None, Console(quiet=True))
+    result = run_audit(RunDirectory(honest), Console(quiet=True))
     summary = json.loads((honest / "run.json").read_text())["summary"]
     assert result == {
         "clean": True, "entries": len(read_lines(honest)) - 1, "rounds": 2, "updates": 12, "merges": 2,
@@ -178,9 +179,7 @@ def test_a_tail_cut_by_a_forger_who_claims_that_the_task_goes_on_is_not_called_f
     lines = read_lines(forged)
     forge(forged, lines[: find(lines, "Settled") + 1])
     edit(forged, lambda run: run.update(finished=False))
-    assert (
-        audit(forged).startswith("ledger: ") or not run_audit(forged, None, None, None, Console(quiet=True))["finished"]
-    )
+    assert audit(forged).startswith("ledger: ") or not run_audit(RunDirectory(forged), Console(quiet=True))["finished"]
 
 
 def test_a_swapped_last_line_of_the_same_length_shows(forged):

@@ -11,6 +11,7 @@ import torch
 from rich.console import Console
 
 from openflock.app.auditing import run_audit
+from openflock.app.rundir import RunDirectory
 from openflock.learn.encode import IGNORED, Batch
 
 from .launched import work
@@ -66,7 +67,7 @@ def test_a_command_runs_under_a_launcher_as_it_is_and_its_errors_end_all_process
     run = launch(2, *command)
     assert run.returncode == 0, run.stderr
     assert run.stdout.count(b"digest of the global state") == 1
-    assert run_audit(out, None, None, None, Console(quiet=True))["clean"]
+    assert run_audit(RunDirectory(out), Console(quiet=True))["clean"]
     refused = launch(2, *command, "--set", "base=/gone", "--set", "seed=2")
     assert refused.returncode != 0
 

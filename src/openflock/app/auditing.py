@@ -2,8 +2,10 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from rich.console import Console
@@ -11,7 +13,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn
 
 from openflock.app.rundir import RunDirectory
 from openflock.app.settings import SettingsError
-from openflock.audit import AuditFailure, Report, audit
+from openflock.audit import AuditFailure, OnRound, Report, audit
 from openflock.edge.blobs import DirectoryStore
 from openflock.edge.record import BadRecord, read_record
 from openflock.protocol.calls import Credited, Slashed
@@ -27,10 +29,19 @@ PLAIN: dict[str, Any] = {"use_rslora": False, "use_dora": False, "rank_pattern":
 EARNED = (Reason.PROPOSAL, Reason.VOTE, Reason.BOUNTY)
 
 
-def run_audit(
-    run: Path | None, task: str | None, rpc: str | None, store: Path | None, console: Console
-) -> dict[str, Any]:
-    """Audit what the arguments name; print and return the result, `clean` or with its first `difference`."""
+@dataclass(frozen=True)
+class OnChain:
+    """Where a task and its blobs are, for who knows nothing else."""
+
+    task: str
+    rpc: str
+    store: str
+    confirmations: int = 0
+    cache: Path | None = None  # of a remote store; for the time of the audit, if none is named
+
+
+def run_audit(where: RunDirectory | OnChain, console: Console) -> dict[str, Any]:
+    """Audit a run or a task; print and return the result, `clean` or with its first `difference`."""
     columns = (SpinnerColumn(), TextColumn("{task.description}"))
     try:
         with Progress(*columns, console=console, transient=True) as progress:
@@ -39,12 +50,7 @@ def run_audit(
             def on_round(number: int) -> None:
                 progress.update(bar, description=f"replayed round {number}")
 
-            if run is not None and not (task or rpc or store):
-                report = audit_directory(RunDirectory(run), on_round)
-            elif run is None and task and rpc and store:
-                report = audit_chain(task, rpc, store, on_round)
-            else:
-                raise SettingsError("audit: give a run directory, or --task, --rpc and --store")
+            report = audit_chain(where, on_round) if isinstance(where, OnChain) else audit_directory(where, on_round)
     except AuditFailure as failure:
         console.print(f"[bold red]audit: {failure}[/bold red]", soft_wrap=True)
         return {"clean": False, "difference": str(failure)}
@@ -75,7 +81,7 @@ def describe(report: Report) -> dict[str, Any]:
 # --- A run directory -----------------------------------------------------------------------------------------
 
 
-def audit_directory(run: RunDirectory, on_round: Any) -> Report:
+def audit_directory(run: RunDirectory, on_round: OnRound) -> Report:
     """Audit a run directory: its log, all its blobs, its adapter, and what `run.json` claims."""
     written = run.read()
     if not run.blobs.is_dir():
@@ -193,18 +199,22 @@ def check_strength(run: RunDirectory, layout: Layout) -> None:
 # --- A chain -------------------------------------------------------------------------------------------------
 
 
-def audit_chain(task: str, rpc: str, store: Path, on_round: Any) -> Report:
-    """Audit a task from its chain's logs and a store, knowing nothing else."""
-    from web3 import HTTPProvider, Web3
+def audit_chain(where: OnChain, on_round: OnRound) -> Report:
+    """Audit a task from its chain's logs and a store, knowing nothing else.
 
+    While the task runs, the audit is of what the log held when it began: rounds that have ended are all there.
+    """
+    from openflock.app.tasks import find_task, open_chain
     from openflock.edge.evm_ledger import EvmLedger
+    from openflock.edge.stores import open_store
 
-    if not store.is_dir():
-        raise SettingsError(f"--store {store}: no such directory")
-    web3 = Web3(HTTPProvider(rpc))
-    if not web3.is_connected():
-        raise SettingsError(f"--rpc {rpc}: nothing answers there; check the URL and that the node runs")
-    if not Web3.is_address(task) or not web3.eth.get_code(Web3.to_checksum_address(task)):
-        raise SettingsError(f"--task {task}: no contract at this address on this chain")
-    ledger = EvmLedger(web3, task, {})
-    return audit(ledger.get_genesis(), list(ledger.read(0)), DirectoryStore(store), on_round)
+    if "://" not in where.store and not where.store.startswith("torrent:") and not Path(where.store).is_dir():
+        raise SettingsError(f"--store {where.store}: no such directory")
+    web3 = open_chain(where.rpc)
+    ledger = EvmLedger(web3, find_task(web3, where.task), {}, confirmations=where.confirmations)
+    genesis, entries = ledger.get_genesis(), list(ledger.read(0))
+    with (
+        TemporaryDirectory(prefix="openflock-audit-") as temporary,
+        closing(open_store(where.store, where.cache or Path(temporary))) as store,
+    ):
+        return audit(genesis, entries, store, on_round)

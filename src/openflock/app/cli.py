@@ -71,15 +71,25 @@ def simulate(
 def audit(
     run: Annotated[Path | None, typer.Argument(metavar="[DIR]", help="A run directory.")] = None,
     task: Annotated[str | None, typer.Option(help="Address of a task on a chain, instead of DIR.")] = None,
-    rpc: Annotated[str | None, typer.Option(help="JSON-RPC URL of that chain.")] = None,
-    store: Annotated[Path | None, typer.Option(help="Directory that holds the task's blobs.")] = None,
+    rpc: Annotated[str | None, typer.Option(help="JSON-RPC URL of that chain; several with commas between.")] = None,
+    store: Annotated[str | None, typer.Option(help="The task's blob store: a directory, s3://, torrent:...")] = None,
+    confirmations: Annotated[int, typer.Option(min=0, help="Blocks that must lie above what is believed.")] = 0,
+    cache: Annotated[Path | None, typer.Option(help="Directory that keeps what a remote store gives.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Replay a task from its log and blobs; exit 0, or 1 and the first thing that differs."""
-    with loading():
-        from openflock.app.auditing import run_audit
+    from openflock.app.rundir import RunDirectory
+    from openflock.app.settings import SettingsError
 
-    result = run_audit(run, task, rpc, store, make_console(quiet=as_json))
+    with loading():
+        from openflock.app.auditing import OnChain, run_audit
+
+    if run is not None and not (task or rpc or store):
+        result = run_audit(RunDirectory(run), make_console(quiet=as_json))
+    elif run is None and task and rpc and store:
+        result = run_audit(OnChain(task, rpc, store, confirmations, cache), make_console(quiet=as_json))
+    else:
+        raise SettingsError("audit: give a run directory, or --task, --rpc and --store")
     if as_json:
         typer.echo(json.dumps(result))
     if not result["clean"]:

@@ -24,7 +24,7 @@ def run_demo(out: Path, console: Console) -> None:
         run.clear()
     console.print(f"[bold]{config.title}[/bold]; the contract on an embedded EVM, the nodes in this process; see {out}")
     simulate(config, out, console)
-    run_audit(out, None, None, None, console)
+    run_audit(run, console)
     console.print(f"Next: openflock chat {out} --say 'Reverse: birds'   |   openflock audit {out}   |   {run.adapter}")
 
 

@@ -1,11 +1,14 @@
 """Keys: `openflock wallet`."""
 
+import json
 import os
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from openflock.app.console import loading, make_console
 
 commands = typer.Typer(help="Create a wallet, or show its address.", no_args_is_help=True)
 PASSWORD = "OPENFLOCK_PASSWORD"  # noqa: S105  # the variable's name
@@ -29,11 +32,28 @@ def new(wallet: Wallet, password_file: PasswordFile = None) -> None:
 
 
 @commands.command()
-def show(wallet: Wallet) -> None:
+def show(
+    wallet: Wallet,
+    rpc: Annotated[str | None, typer.Option(help="JSON-RPC URL of a chain: show the balance for gas too.")] = None,
+    task: Annotated[str | None, typer.Option(help="A task on that chain: show tokens, stake and pay too.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
     """Print a wallet's address; no password is needed."""
     from openflock.edge.wallet import read_address
 
-    typer.echo(read_address(wallet))
+    address = read_address(wallet)
+    if rpc is None and task is None and not as_json:
+        typer.echo(address)
+        return
+    with loading():
+        from openflock.app.task_tables import show_account
+        from openflock.app.tasks import describe_account
+
+    account = describe_account(address, rpc, task)
+    if as_json:
+        typer.echo(json.dumps(account))
+    else:
+        show_account(account, make_console())
 
 
 def read_password(file: Path | None, twice: bool = False) -> str:

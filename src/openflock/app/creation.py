@@ -1,0 +1,78 @@
+"""Create a task on a chain: its job and first state into the store, its rules into the contract."""
+
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from eth_account.signers.local import LocalAccount
+from rich.console import Console
+from web3 import Web3
+
+from openflock.app.funding import check_gas, check_token, fund_task
+from openflock.app.settings import TOKEN, Config
+from openflock.app.tasks import check_contract
+from openflock.app.world import agree_rules, list_data_domains, load_task_model
+from openflock.edge.deploy import create_task, deploy_factory, deploy_token
+from openflock.node.reader import Reader
+from openflock.protocol.ports import BlobStore
+from openflock.protocol.rules import Rules
+from openflock.protocol.types import Address, Amount
+
+MINTED = 1_000_000 * TOKEN  # of the development token, for who deploys it
+
+
+@dataclass(frozen=True)
+class Created:
+    """A new task, and what it was created with."""
+
+    task: Address
+    factory: Address
+    token: Address
+    domains: list[str]
+    rules: Rules
+
+
+def prepare_rules(config: Config, store: BlobStore) -> tuple[list[str], Rules]:
+    """Put a configuration's job and first state into the store; give its domains and the rules that bind them."""
+    domains = list_data_domains(config)
+    expected = len(domains) * config.nodes_per_domain
+    return domains, agree_rules(config, domains, expected, load_task_model(config), Reader(store))
+
+
+def create(
+    web3: Web3,
+    creator: LocalAccount,
+    config: Config,
+    store: BlobStore,
+    factory: str | None,
+    token: str | None,
+    fund: Amount,
+    console: Console,
+) -> Created:
+    """Create a task and fund it; without a factory one is deployed, without a token the development token."""
+    check_gas(web3, creator.address.lower())
+    token_address = token and check_token(web3, token, creator.address.lower(), fund)
+    factory_address = factory and check_contract(web3, factory, "--factory")
+    domains, rules = prepare_rules(config, store)
+    console.print("stored the job and the first state")
+    if not token_address:
+        token_address = deploy_token(web3, creator, {creator.address.lower(): max(MINTED, fund)})
+        console.print(f"deployed the development token: --token {token_address}", soft_wrap=True)
+    if not factory_address:
+        factory_address = deploy_factory(web3, creator)
+        console.print(f"deployed a factory of tasks: --factory {factory_address}", soft_wrap=True)
+    task = create_task(web3, creator, factory_address, token_address, rules)
+    console.print(f"created the task: {task}", soft_wrap=True)
+    if fund:
+        fund_task(web3, creator, task, fund)
+    return Created(task, factory_address, token_address, domains, rules)
+
+
+def write_command(task: Address, rpc: str, store: str) -> str:
+    """Write the line by which others take part; what in an RPC's URL may be a secret is left for them to fill in."""
+    parts = [urlsplit(url) for url in rpc.split(",") if url]
+    is_open = all(not (part.path.strip("/") or part.query or part.username or part.password) for part in parts)
+    shown = rpc if is_open else "YOUR_RPC_URL"
+    return (
+        f"openflock node run --task {task} --rpc {shown} --store {store}"
+        f" --data YOUR_ROWS.jsonl --wallet YOUR_WALLET.json --domain DOMAIN"
+    )
