@@ -49,8 +49,9 @@ def compute_bootstrap(
 
 
 def _compute_quantiles(sample: Numbers, means: Numbers, level: float) -> tuple[float, float]:
-    # Ties count half. Kept off 0 and 1: beyond the resamples the bounds are the extremes anyway.
-    below = float(((means < sample.mean()).mean() + (means <= sample.mean()).mean()) / 2)
+    # Ties count half, and rounding may not break them. Kept off 0 and 1: beyond the resamples lie only the extremes.
+    offsets, tie = means - sample.mean(), 1e-12 * np.abs(sample).max()
+    below = float(((offsets < -tie).mean() + (offsets <= tie).mean()) / 2)
     bias = _NORMAL.inv_cdf(min(max(below, 1 / (2 * len(means))), 1 - 1 / (2 * len(means))))
     without = sample.mean() - (sample.sum() - sample) / (len(sample) - 1)  # the jackknife's deviations
     without /= np.abs(without).max()  # so that no power of them underflows
