@@ -1,13 +1,16 @@
 """Open a blob store by its address: the one place where a word of a user's becomes a store."""
 
+import os
 from collections.abc import Collection
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 from urllib.parse import unquote, urlsplit
 
 from openflock.edge.blobs import DirectoryStore, StoreError
 from openflock.protocol.ports import BlobStore
 from openflock.protocol.types import Digest
+
+LISTEN: Final = "127.0.0.1:0"  # where peers are listened for, unless told otherwise
 
 __all__ = ["Store", "StoreError", "open_store"]
 
@@ -39,11 +42,25 @@ def open_store(url: str, cache: Path) -> Store:
     if scheme == "file":
         return DirectoryStore(Path(unquote(rest.removeprefix("//localhost").removeprefix("//"))))
     if scheme == "torrent":
-        raise StoreError("torrents are not there yet")
+        return open_torrents(url, cache)
     from openflock.edge.remotes import open_remote  # heavy
     from openflock.edge.url_store import UrlStore
 
     return UrlStore(open_remote(url), DirectoryStore(cache))
+
+
+def open_torrents(url: str, cache: Path) -> Store:
+    """Open a swarm by its trackers; peers reach this process at $OPENFLOCK_LISTEN, host:port."""
+    try:
+        from openflock.edge.torrent_store import TorrentStore
+    except ImportError as error:
+        raise StoreError(f"torrent: a library is missing ({error}): pip install 'openflock[torrent]'") from error
+    from openflock.edge.trackers import Trackers, is_loopback, parse_addresses
+
+    trackers, listen = parse_addresses(url), os.environ.get("OPENFLOCK_LISTEN", LISTEN)
+    if is_loopback(listen) and not all(is_loopback(address) for address in trackers):
+        raise StoreError(f"{url}: others cannot reach {listen}; set OPENFLOCK_LISTEN, as 0.0.0.0:6881")
+    return TorrentStore(Trackers(trackers), DirectoryStore(cache), listen)
 
 
 def check_url(url: str) -> None:
