@@ -51,15 +51,16 @@ def run_daemon(node, endpoint):
 
 def play_until(ledger, nodes, daemon, phase):
     """Play honestly until a phase begins, the daemon among the others."""
-    for _ in range(MAX_CALLS):
+    for _ in range(2 * MAX_CALLS):
         if ledger.state.phase == phase:
             break
+        seen = len(ledger.read(0))
         for node in nodes:
             while (call := node.decide(ledger.state)) is not None:
                 ledger.submit(call)
-        while daemon.step() == 0:
+        while daemon.step() == 0 and ledger.state.phase != phase:
             pass
-        if ledger.state.phase != phase:
+        if len(ledger.read(0)) == seen:
             advance(ledger)
     assert ledger.state.phase == phase
     return ledger
