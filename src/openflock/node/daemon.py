@@ -35,7 +35,7 @@ class Log(Protocol):
 class Daemon:
     """One account's process on one task: its duties are asked in order, and the first call wanted is made.
 
-    `on_step` sees every call of the log with what followed; `is_over` says when there is nothing left to stay for.
+    `on_step` sees every call of the log with what followed, `on_look` the daemon before each look; `is_over` says when there is nothing left to stay for.
     A `fatal` exception ends the daemon: what the ledger says can then not be relied on.
     """
 
@@ -51,7 +51,7 @@ class Daemon:
     interval: float = 0.0  # seconds between two looks; 0 follows from the task's shortest phase
 
     replica: Replica = field(init=False)
-    time: int = 0  # of the chain, when it was last looked at
+    time: int = field(init=False)  # of the chain, when it was last looked at
     calls: int = 0
     errors: int = 0
     last_error: str = ""
@@ -61,7 +61,7 @@ class Daemon:
     def __post_init__(self) -> None:
         """Start before the first entry of the log."""
         genesis = self.ledger.get_genesis()
-        self.replica = Replica(genesis)
+        self.replica, self.time = Replica(genesis), self.clock.get_time()
         self.interval = self.interval or compute_interval(genesis.rules)
 
     @property
@@ -79,10 +79,12 @@ class Daemon:
         pause = 0.0
         while pause >= 0 and not self.stop.wait(pause):
             pause = self.step()
+        self.on_look(self)
 
     def step(self) -> float:
         """Observe, decide and act once; answer after how many seconds to look again, below zero for never."""
         try:
+            self.on_look(self)
             self.observe()
             call = self.decide()
             pause = self.rest() if call is None else self.act(call)
@@ -93,7 +95,6 @@ class Daemon:
             raise
         except Exception as error:  # a fault in one act must not cost the stake of all acts after it
             pause = self.endure(error)
-        self.on_look(self)
         return pause
 
     def observe(self) -> None:
