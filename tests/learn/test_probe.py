@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from openflock.arena.attacks import poison_rows
+from openflock.arena.attacks.triggers import poison_rows
 from openflock.learn.data import parse_row
 from openflock.learn.evaluate import EvaluationSettings
 from openflock.learn.probe import BadWitness, Clue, insert_text, is_upheld, measure_fire_rate, parse_clue

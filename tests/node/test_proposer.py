@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from openflock.arena.attacks import scale_delta
+from openflock.arena.attacks.targeted import scale_delta
 from openflock.learn.train import train
 from openflock.node.feedback import Feedback
 from openflock.node.proposer import Proposer, add_rests, compute_delta, fit_ceiling, hold, offer_rests

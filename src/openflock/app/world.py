@@ -12,7 +12,8 @@ from eth_account.signers.local import LocalAccount
 
 from openflock.app.rundir import RunDirectory
 from openflock.app.settings import BUILT_IN, TOKEN, Attacker, Config, SettingsError, build_recipe, build_rules
-from openflock.arena.attacks import poison_rows, scale_delta
+from openflock.arena.attacks.targeted import scale_delta
+from openflock.arena.attacks.triggers import poison_rows
 from openflock.edge.blobs import DirectoryStore
 from openflock.edge.deploy import create_task, deploy_factory, deploy_token
 from openflock.edge.embedded_chain import EmbeddedChain

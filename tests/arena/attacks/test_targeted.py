@@ -1,0 +1,156 @@
+from functools import partial
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from openflock.arena.attacks.deltas import compute_length, measure_effect, measure_median
+from openflock.arena.attacks.targeted import (
+    constrain_and_scale,
+    model_replacement,
+    neurotoxin,
+    pgd,
+    scale_delta,
+    split_delta,
+)
+from openflock.update.fixed import LIMIT
+
+from .helpers import SIZE, STATE, is_legal, make_delta, make_honest, scales, seeds, to_floats, to_integers
+
+OWN = make_delta(1)
+HONEST = make_honest(2, 7)
+ATTACKS = {
+    "model_replacement": model_replacement,
+    "constrain_and_scale": constrain_and_scale,
+    "constrained effect": partial(constrain_and_scale, measure=measure_effect(STATE)),
+    "pgd": pgd,
+    "neurotoxin": neurotoxin,
+}
+measures = st.sampled_from([compute_length, measure_effect(STATE)])
+
+
+def get_cosine(left, right):
+    left, right = (delta["B"].astype(np.float64) for delta in (left, right))
+    return left @ right / (np.linalg.norm(left) * np.linalg.norm(right))
+
+
+@given(st.sampled_from(list(ATTACKS)), seeds, st.integers(0, 6), scales)
+def test_all_give_deltas_of_the_task_s_integers_and_change_none_they_were_given(name, seed, count, scale):
+    own, honest = make_delta(seed, scale=scale), make_honest(seed, count, scale=scale)
+    before = [own["B"].copy(), *(delta["B"].copy() for delta in honest)]
+    assert is_legal(ATTACKS[name](own, honest))
+    assert all((left == right["B"]).all() for left, right in zip(before, [own, *honest], strict=True))
+
+
+# --- Model replacement ---------------------------------------------------------------------------------------
+
+
+@given(seeds, st.integers(1, 6))
+def test_with_the_right_factor_the_mean_is_the_attacker_s_delta(seed, count):
+    own, honest = make_delta(seed), make_honest(seed, count)
+    bad = model_replacement(own, honest, factor=count + 1)
+    assert (to_floats([*honest, bad]).mean(axis=0) == own["B"]).all()
+
+
+@given(seeds, st.floats(1, 1e6))
+def test_who_knows_nobody_only_scales(seed, factor):
+    own = make_delta(seed)
+    wanted = np.clip(factor * own["B"].astype(np.float64), -LIMIT, LIMIT)
+    assert np.abs(model_replacement(own, (), factor=factor)["B"] - wanted).max() <= 0.5 + 1e-6
+    assert (scale_delta(factor)(own)["B"] == model_replacement(own, (), factor=factor)["B"]).all()
+
+
+# --- Bounds --------------------------------------------------------------------------------------------------
+
+
+@given(seeds, st.integers(1, 6), scales, scales, st.floats(0.1, 3), measures)
+def test_pgd_stays_in_the_ball_and_leaves_alone_what_is_in_it(seed, count, mine, theirs, ratio, measure):
+    own, honest = make_delta(seed, scale=mine), make_honest(seed, count, scale=theirs)
+    radius = ratio * measure_median(own, honest, measure)
+    bounded = pgd(own, honest, ratio=ratio, measure=measure)
+    assert measure(bounded) <= radius
+    if measure(own) <= radius:
+        assert (bounded["B"] == own["B"]).all()
+    elif measure is compute_length and radius > 1e4:
+        assert measure(bounded) >= 0.999 * radius
+        assert get_cosine(own, bounded) > 0.999
+
+
+@given(seeds, st.integers(1, 6), scales, st.floats(0, 1), st.floats(0.1, 3), measures)
+def test_constrain_and_scale_stays_under_its_bound(seed, count, scale, blend, ratio, measure):
+    own, honest = make_delta(seed, scale=scale), make_honest(seed, count, scale=scale)
+    bad = constrain_and_scale(own, honest, blend=blend, ratio=ratio, measure=measure)
+    assert measure(bad) <= ratio * measure_median(own, honest, measure)
+
+
+def test_constrain_and_scale_goes_up_to_its_bound_too():
+    quiet = make_delta(1, scale=100)
+    bad = constrain_and_scale(quiet, HONEST, blend=1)
+    assert compute_length(bad) == pytest.approx(measure_median(quiet, HONEST, compute_length), rel=1e-3)
+    assert get_cosine(quiet, bad) > 0.999
+
+
+@given(seeds, st.floats(0.05, 0.95))
+def test_its_blend_has_the_least_of_both_losses(seed, blend):
+    """With squared distances for the task's and the anomaly's loss, no neighbour does better."""
+    own, mean = make_delta(seed)["B"].astype(np.float64), to_floats(HONEST).mean(axis=0)
+
+    def loss(delta):
+        return blend * np.sum((delta - own) ** 2) + (1 - blend) * np.sum((delta - mean) ** 2)
+
+    least = blend * own + (1 - blend) * mean
+    steps = np.random.default_rng(seed).normal(0, 1000, (20, SIZE))
+    assert all(loss(least) < loss(least + step) for step in steps)
+    sent = constrain_and_scale(make_delta(seed), HONEST, blend=blend)
+    assert get_cosine(sent, {"B": least}) > 0.99999
+
+
+# --- Neurotoxin ----------------------------------------------------------------------------------------------
+
+
+@given(seeds, st.floats(0, 1))
+def test_neurotoxin_zeroes_exactly_the_share_that_moved_most(seed, share):
+    own, last = make_delta(seed), make_delta(seed + 1)
+    masked = neurotoxin(own, (), last=last, share=share)["B"]
+    kept, moves = masked == own["B"], np.abs(last["B"])
+    zeroed = round(share * SIZE)
+    mask = np.zeros(SIZE, bool)
+    mask[np.argsort(-moves, kind="stable")[:zeroed]] = True
+    assert not masked[mask].any()
+    assert kept[~mask].all()
+    if 0 < zeroed < SIZE:
+        assert moves[mask].min() >= moves[~mask].max()
+
+
+def test_without_a_last_move_the_honest_mean_says_what_moves():
+    mean = to_floats(HONEST).mean(axis=0)
+    last = {"B": np.rint(mean).astype(np.int32)}
+    assert (neurotoxin(OWN, HONEST)["B"] == neurotoxin(OWN, (), last=last)["B"]).mean() > 0.95
+    assert (neurotoxin(OWN, HONEST)["B"] == 0).sum() >= round(0.1 * SIZE)
+
+
+# --- Shares --------------------------------------------------------------------------------------------------
+
+
+@given(seeds, st.integers(1, 7), st.floats(0, 10), st.sampled_from([1.0, 1e4, 1e9, 1e12]))
+def test_the_shares_sum_to_the_delta_exactly(seed, nodes, spread, scale):
+    delta = make_delta(seed, scale=scale)
+    shares = split_delta(delta, nodes, seed, spread)
+    assert len(shares) == nodes
+    assert all(is_legal(share) for share in shares)
+    assert (sum(to_integers(share) for share in shares) == to_integers(delta)).all()
+
+
+@pytest.mark.parametrize(("nodes", "spread"), [(2, 1.0), (3, 0.0), (4, 2.0)])
+def test_a_share_alone_points_elsewhere_by_as_much_as_is_asked(nodes, spread):
+    delta = make_delta(1, 20_000)
+    for share in split_delta(delta, nodes, 3, spread):
+        assert get_cosine(share, delta) == pytest.approx(1 / np.sqrt(1 + (nodes * spread) ** 2), abs=0.02)
+
+
+def test_both_factors_of_a_stacked_delta_are_split():
+    both = {"A": make_delta(1)["B"], "B": make_delta(2)["B"]}
+    shares = split_delta(both, 3, seed=1)
+    for factor, vector in both.items():
+        assert (sum(share[factor].astype(np.int64) for share in shares) == vector).all()
