@@ -5,6 +5,7 @@ process elsewhere, and its URL, which may hold a key, is shown as scheme and hos
 """
 
 import json
+import re
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -23,6 +24,8 @@ ROUNDS = 4  # how often all endpoints are asked before the chain counts as unrea
 PAUSE = 0.1  # seconds before the second round; doubled for each after it
 PATIENCE = 30.0  # seconds after which no further round starts
 MAX_ANSWER = 2**26  # bytes of one answer
+MAX_DEPTH, FEW = 16, 500  # of brackets in an answer: how deep, and how many may be of any depth
+NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 SHOWN = 160  # characters of what an endpoint said that are shown
 
 # Codes and words by which endpoints say that they, and not the request, are at fault.
@@ -215,7 +218,7 @@ def is_transient(method: str, error: Any) -> bool:
 def parse_answer(data: bytes) -> RPCResponse:
     """Parse a JSON-RPC answer of the form that web3.py takes for granted."""
     try:
-        answer = json.loads(data)
+        answer = None if is_deep(data) else json.loads(data)
     except (ValueError, RecursionError):
         raise _NoAnswer("answers with something that is not JSON") from None
     error = answer.get("error") if isinstance(answer, dict) else None
@@ -228,6 +231,22 @@ def parse_answer(data: bytes) -> RPCResponse:
     code = error.get("code")
     error["code"] = code if isinstance(code, int) else -32000
     return {"jsonrpc": "2.0", "id": 0, "error": error}  # type: ignore[typeddict-item]
+
+
+def is_deep(data: bytes) -> bool:
+    """Answer whether JSON is nested deeper than any answer is: the parser recurses, and could take the process down.
+
+    Libraries of the chain raise Python's limit past what its stack holds. Answers may be long, so only depth counts.
+
+    >>> is_deep(b"[" * 1000), is_deep(b"[" + b'{"a[": []}, ' * 1000 + b"1]")
+    (True, False)
+    """
+    if data.count(b"[") + data.count(b"{") < FEW:
+        return False
+    brackets = re.sub(rb'"(?:[^"\\]|\\.)*"', b"", data).translate(None, NO_BRACKETS)
+    for _ in range(MAX_DEPTH):
+        brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
+    return bool(brackets)
 
 
 def show(text: str) -> str:
