@@ -1,0 +1,106 @@
+"""Defences that ask voters, and the two controls: a filter that knows, and one that guesses."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from openflock.arena.defences.proposals import (
+    Aggregate,
+    Flags,
+    Numbers,
+    Proposals,
+    find_median,
+    merge_accepted,
+    merge_shares,
+    need,
+    reject_broken,
+)
+
+FLOCK_TOLERANCE: Final = 0.05
+FLOCK_SLASH: Final = 8  # of the 64 tokens with which each begins
+
+
+@reject_broken
+def clean_loss_vote(proposals: Proposals, tolerance: float = 0.01) -> Aggregate:
+    """Accept what half of the voters' weight sees no harm of: the median gain is not below -tolerance.
+
+    It sees no backdoor, since clean loss does not, and turns minority domains away. Whom nobody judged is rejected.
+    """
+    scores: Numbers = need(proposals.scores, "scores, each voter's gain with each proposal")
+    voters: Numbers = need(proposals.voters, "voters, the weight of each")
+    accepted = [_is_harmless(column, voters, tolerance) for column in scores.T]
+    return merge_accepted(proposals, np.array(accepted, np.bool_))
+
+
+def _is_harmless(scores: Numbers, voters: Numbers, tolerance: float) -> bool:
+    said = ~np.isnan(scores)
+    return bool(said.any()) and find_median(scores[said], voters[said]) >= -tolerance
+
+
+@reject_broken
+def flock_game(proposals: Proposals, tolerance: float = FLOCK_TOLERANCE) -> Aggregate:
+    """Play FLock's own game: vote on the aggregate, heads alike; refused, all its proposers are slashed together.
+
+    The mean of all is accepted where more voters than not score it at least 1 - tolerance of the score before
+    (arXiv 2307.00543, as others have rebuilt it; FLock's contract asks for more than none too).
+    """
+    judge = need(proposals.judge, "judge, the voters' gains with an aggregate")
+    merged = merge_shares(proposals, proposals.weights)
+    accepted = bool(compute_flock_votes(judge(merged.delta), tolerance).sum() > 0)
+    if accepted:
+        return merged
+    nobody = np.zeros(len(proposals.updates), np.bool_)
+    return Aggregate(np.zeros_like(merged.delta), nobody, ~nobody)
+
+
+def compute_flock_votes(gains: Numbers, tolerance: float = FLOCK_TOLERANCE) -> Numbers:
+    """Turn relative gains into votes of +1 and -1; a gain that is not a number is -1."""
+    return np.where(gains >= -tolerance, 1.0, -1.0)
+
+
+@dataclass(frozen=True)
+class FlockRound:
+    """Hold what a round of FLock's game did: whether the aggregate was accepted, and what everybody holds now."""
+
+    accepted: bool
+    stakes: Mapping[str, int]
+
+
+def settle_flock(
+    stakes: Mapping[str, int], proposers: Sequence[str], votes: Mapping[str, int], slash: int = FLOCK_SLASH
+) -> FlockRound:
+    """Settle a round of FLock's game: refused proposers and voters in the minority pay, the majority shares it alike.
+
+    Who has nothing left is out. An even vote refuses. What cannot be shared evenly is burned, and all of it is where
+    nobody voted with the majority.
+    """
+    accepted = sum(votes.values()) > 0
+    winners = [voter for voter, vote in votes.items() if (vote > 0) == accepted]
+    losers = [voter for voter in votes if voter not in winners] + ([] if accepted else list(proposers))
+    after = dict(stakes)
+    pool = 0
+    for loser in losers:
+        paid = min(after[loser], slash)
+        after[loser] -= paid
+        pool += paid
+    for winner in winners:
+        after[winner] += pool // len(winners)
+    return FlockRound(accepted, {node: stake for node, stake in after.items() if stake})
+
+
+@reject_broken
+def oracle_filter(proposals: Proposals) -> Aggregate:
+    """Average the honest: what a defence could reach at best. It knows them; no defence does."""
+    malicious: Flags = need(proposals.malicious, "malicious, which only a control may see")
+    return merge_accepted(proposals, ~malicious)
+
+
+@reject_broken
+def random_filter(proposals: Proposals) -> Aggregate:
+    """Reject as many as are malicious, by chance: what rejecting alone does, without knowing whom."""
+    malicious: Flags = need(proposals.malicious, "malicious, which only a control may see")
+    count = len(malicious)
+    rejected = np.random.default_rng(proposals.seed).permutation(count)[: malicious.sum()]
+    return merge_accepted(proposals, ~np.isin(np.arange(count), rejected))
