@@ -1,0 +1,102 @@
+"""Does cheating pay? The whole protocol on the specification, 25 ways to cheat, with measured scores instead of models.
+
+Each line of the JSONL beside the JSON is one task: a scenario, a seed, what each role earned, lost and spent. What is
+there already for the same rules and figures is not played again, so an interrupted run resumes. Amounts are tokens a
+round for each 100 tokens at stake. `over honesty` is the profit less that of the same seats, held honestly, on the
+same seed; `even` the same, were every round's budget alike (today what is unspent makes later budgets larger).
+
+The full form plays 1,000 rounds on 20 seeds: about an hour on 2 cores, an hour and a half on one.
+"""
+
+import json
+import os
+from collections import defaultdict
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from _harness import Goal, finish, parse_arguments, show_table
+
+from openflock.app.settings import DEFAULT_RULES
+from openflock.arena.profits import Finding, demand_all, describe, find_all, play, to_line
+from openflock.arena.scenarios import SCENARIOS, Scenario
+from openflock.arena.scene import Figures
+from openflock.arena.statistics import Interval
+
+SEEDS, ROUNDS = range(100, 120), 1000
+QUICK_SEEDS, QUICK_ROUNDS = range(100, 103), 32
+FIGURES = Figures()
+
+Job = tuple[Scenario, int, int]  # with seed and rounds
+
+
+def run(job: Job) -> dict[str, Any]:
+    """Play one task."""
+    scenario, seed, rounds = job
+    return describe(scenario, play(scenario, DEFAULT_RULES, rounds, seed, FIGURES), rounds, seed) | {
+        "key": get_key(job)
+    }
+
+
+def get_key(job: Job) -> str:
+    """Name all that a line depends on but the code."""
+    return sha256(repr((*job, sorted(DEFAULT_RULES.items()), FIGURES)).encode()).hexdigest()[:16]
+
+
+def run_all(jobs: list[Job], file: Path | None) -> Iterator[dict[str, Any]]:
+    """Give every task's line: from the file, or played, on all cores that this process may use."""
+    kept = [json.loads(line) for line in file.read_text().splitlines()] if file and file.exists() else []
+    wanted = {get_key(job) for job in jobs}
+    yield from (line for line in kept if line["key"] in wanted)
+    missing = [job for job in jobs if get_key(job) not in {line["key"] for line in kept}]
+    with ProcessPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        for done, line in enumerate(pool.map(run, missing), 1):
+            if file:
+                file.parent.mkdir(parents=True, exist_ok=True)
+                with file.open("a") as lines:
+                    lines.write(json.dumps(line) + "\n")
+            if done % 20 == 0:
+                print(f"{done} of {len(missing)} tasks", flush=True)
+            yield line
+
+
+def show(findings: list[Finding]) -> None:
+    """Print what each role earned."""
+    heads = ("scenario", "role", "earned", "lost", "work", "profit", "over honesty", "even")
+    rows = [
+        (each.scenario, each.role, f"{each.earned.point:.2f}", f"{each.lost.point:.2f}", f"{each.cost.point:.2f}",
+         *(write(interval) for interval in (each.profit, each.advantage, each.even)))
+        for each in findings
+    ]  # fmt: skip
+    show_table("Tokens a round for each 100 at stake (95 % intervals over seeds)", heads, rows)
+
+
+def write(interval: Interval | None) -> str:
+    """Write an estimate with its interval."""
+    return f"{interval.point:.2f} ({interval.low:.2f}, {interval.high:.2f})" if interval else ""
+
+
+def main() -> None:
+    """Play; print table and goals."""
+    args = parse_arguments(__doc__)
+    seeds, rounds = (QUICK_SEEDS, QUICK_ROUNDS) if args.quick else (SEEDS, ROUNDS)
+    lines: defaultdict[str, dict[int, dict[str, Any]]] = defaultdict(dict)
+    # All scenarios of a seed before the next seed: what is there of an interrupted run can be compared.
+    jobs = [(scenario, seed, rounds) for seed in seeds for scenario in SCENARIOS]
+    for line in run_all(jobs, args.json.with_suffix(".jsonl") if args.json else None):
+        lines[line["scenario"]][line["seed"]] = line
+    findings = find_all(lines)
+    show(findings)
+    cheats = [each for each in findings if each.advantage]
+    losing = sum(each.profit.high < 0 for each in cheats)
+    print(f"{losing} of {len(cheats)} cheating strategies end below what staying away would leave them.")
+    goals = [Goal(**asdict(demand)) for demand in demand_all(findings)]
+    results = {"rounds": rounds, "seeds": list(seeds), "figures": asdict(FIGURES), "rules": DEFAULT_RULES}
+    finish(args, goals, results | {"findings": [to_line(each) for each in findings]})
+
+
+if __name__ == "__main__":
+    main()

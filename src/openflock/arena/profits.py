@@ -1,0 +1,140 @@
+"""Profits: what every strategy earns, with intervals over seeds, and what must hold of it."""
+
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from openflock.arena.economics import Market, Played
+from openflock.arena.scenarios import MINORITY, POOL, SCENARIOS, Scenario, build_players
+from openflock.arena.scene import Figures
+from openflock.arena.statistics import Interval, compute_bootstrap, pair
+from openflock.protocol.rules import Rules
+
+AMOUNTS = ("earned", "even", "lost", "cost", "profit")
+SPLIT = "Sybil: one node's work under four names"
+Line = dict[str, Any]  # one task: scenario, seed, and each role's amounts
+Lines = Mapping[str, Mapping[int, Line]]  # by scenario and seed
+
+
+# --- Playing -------------------------------------------------------------------------------------------------
+
+
+def play(scenario: Scenario, numbers: Mapping[str, int], rounds: int, seed: int, figures: Figures) -> Played:
+    """Play one task under the given rules; the same seed plays the same task."""
+    named = {name: bytes(31) + b"\1" for name in ("base", "job", "genesis")}
+    derived = {"domains": figures.domains, "min_nodes": 4}
+    chosen: dict[str, Any] = {**named, **derived, **numbers, **scenario.rules, "rounds": rounds}
+    changed: dict[str, Any] = dict(scenario.figures)
+    players = build_players(scenario, seed)
+    return Market(Rules(**chosen), players, replace(figures, **changed), POOL * rounds, seed).run()
+
+
+def describe(scenario: Scenario, played: Played, rounds: int, seed: int) -> Line:
+    """Write one task as a line: amounts are tokens a round for each 100 tokens that a role staked."""
+    return {
+        "scenario": scenario.name,
+        "seed": seed,
+        "rounds": rounds,
+        "roles": sum_roles(played, rounds),
+        "outcomes": dict(played.outcomes),
+        "verdicts": {f"{role}: {verdict}": count for (role, verdict), count in sorted(played.verdicts.items())},
+        "slashed": {f"{role}: {fault}": amount for (role, fault), amount in sorted(played.slashed.items())},
+    }
+
+
+def sum_roles(played: Played, rounds: int) -> dict[str, dict[str, float]]:
+    """Sum up each role."""
+    stakes: dict[str, float] = {}
+    sums: dict[str, dict[str, float]] = {}
+    for result in played.results:
+        stakes[result.role] = stakes.get(result.role, 0) + result.stake
+        role = sums.setdefault(result.role, dict.fromkeys(AMOUNTS, 0.0))
+        for name in AMOUNTS:
+            role[name] += getattr(result, name)
+    return {
+        role: {name: 100 * amount / stakes[role] / rounds for name, amount in amounts.items()}
+        for role, amounts in sums.items()
+    }
+
+
+# --- Judging -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What came of one scenario's subject; `advantage` is over the same seats held honestly."""
+
+    scenario: str
+    role: str
+    earned: Interval
+    lost: Interval
+    cost: Interval
+    profit: Interval
+    advantage: Interval | None
+    even: Interval | None  # the advantage, were every round's budget the same
+
+
+@dataclass(frozen=True)
+class Demand:
+    """One thing that must hold, and whether it does."""
+
+    name: str
+    value: float
+    goal: str
+    met: bool
+
+
+def find_all(lines: Lines, scenarios: Iterable[Scenario] = SCENARIOS) -> list[Finding]:
+    """Sum up all scenarios: their subject, and where nobody cheats every role."""
+    findings = []
+    for scenario in scenarios:
+        first = next(iter(lines[scenario.name].values()))
+        for role in [scenario.subject] if scenario.versus else sorted(first["roles"]):
+            findings.append(find(lines, scenario, role))
+    return findings
+
+
+def find(lines: Lines, scenario: Scenario, role: str) -> Finding:
+    """Sum one role of a scenario up over seeds."""
+    mine = {name: _collect(lines, scenario.name, role, name) for name in AMOUNTS}
+    earned, _, lost, cost, profit = (compute_bootstrap(list(mine[name].values())) for name in AMOUNTS)
+    if not scenario.versus:
+        return Finding(scenario.name, role, earned, lost, cost, profit, None, None)
+    honest = {name: _collect(lines, scenario.versus, role, name) for name in AMOUNTS}
+    advantage = compute_bootstrap(pair(mine["profit"], honest["profit"]))
+    evened = compute_bootstrap(pair(_even_out(mine), _even_out(honest)))
+    return Finding(scenario.name, role, earned, lost, cost, profit, advantage, evened)
+
+
+def _collect(lines: Lines, scenario: str, role: str, amount: str) -> dict[Hashable, float]:
+    return {seed: line["roles"][role][amount] for seed, line in lines[scenario].items()}
+
+
+def _even_out(amounts: Mapping[str, Mapping[Hashable, float]]) -> dict[Hashable, float]:
+    return {seed: even - amounts["lost"][seed] - amounts["cost"][seed] for seed, even in amounts["even"].items()}
+
+
+def demand_all(findings: Sequence[Finding]) -> list[Demand]:
+    """State what must hold: cheating earns less than honesty in the same seats, and honesty more than staying away."""
+    demands = []
+    for finding in findings:
+        if finding.advantage is not None:
+            split = finding.scenario == SPLIT
+            goal = "<= 0" if split else "< 0"
+            high = finding.advantage.high
+            name = f"{finding.scenario}: profit over honesty, upper bound"
+            demands.append(Demand(name, high, goal, high <= 0 if split else high < 0))
+        elif is_demanded(finding):
+            low = finding.profit.low
+            demands.append(Demand(f"{finding.scenario}: {finding.role}, lower bound of profit", low, "> 0", low > 0))
+    return demands
+
+
+def is_demanded(finding: Finding) -> bool:
+    """Answer whether an honest role must gain: all must, the only holder of a domain once there are more."""
+    return finding.role != MINORITY or finding.scenario.endswith("hold the third domain")
+
+
+def to_line(finding: Finding) -> Line:
+    """Write a finding for a file."""
+    return asdict(finding)

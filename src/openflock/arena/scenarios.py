@@ -1,0 +1,117 @@
+"""Scenarios: every strategy in the same small economy, beside the same seats held honestly.
+
+Eight honest nodes with 70 % of the stake: three specialists and a generalist in one domain, three specialists in
+another, the only holder of a third. A coalition has the other 30 %. In some scenarios it is honest, and one of the
+specialists of the first domain, the `lone` one, is not.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from random import Random
+from typing import Any
+
+from openflock.arena import strategies as does
+from openflock.arena.economics import TOKEN, make_address
+from openflock.arena.scene import Player, Scene, Strategy
+from openflock.arena.strategies import GENERALIST, SEARCHER, SPECIALIST
+from openflock.protocol.ballot import Mark
+
+STAKE = 100 * TOKEN
+COALITION = 342 * TOKEN  # 29.95 % of 1,142
+POOL = 240 * TOKEN  # a round: 20 tokens a node, as in the demo
+LONE, MINORITY, COALITION_ROLE = "lone", "minority holder", "coalition"
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """Who plays how; `versus` names the scenario in which the same seats are honest."""
+
+    name: str
+    coalition: Strategy = SPECIALIST
+    domains: tuple[int, ...] = (0, 1, 0, 1)  # of the coalition's nodes, which share its stake equally
+    lone: Strategy = SPECIALIST
+    subject: str = COALITION_ROLE  # whose profit the scenario is about
+    versus: str = ""  # empty: nobody cheats
+    searched: bool = False  # one specialist looks for backdoors
+    figures: Mapping[str, float] = field(default_factory=dict)
+    rules: Mapping[str, int] = field(default_factory=dict)
+
+
+def lazy(name: str, mark: Callable[[Scene, Player, int], Mark]) -> Iterator[Scenario]:
+    """Let one node vote unseen, where all offer good updates, and where the coalition poisons."""
+    strategy = replace(SPECIALIST, mark=mark, veto=does.veto_never)
+    yield Scenario(f"lazy voter: {name}", lone=strategy, subject=LONE, versus="honest")
+    yield Scenario(f"lazy voter: {name}, beside poison", POISONER, lone=strategy, subject=LONE, versus="loud poison")
+
+
+def cheat(name: str, domains: tuple[int, ...] = (0, 1, 0, 1), versus: str = "honest", **acts: Any) -> Scenario:
+    """Let the coalition depart from honesty in some acts."""
+    return Scenario(name, replace(SPECIALIST, **acts), domains, versus=versus)
+
+
+# Scores on real text are a tenth of those on the skills: configs/four_domains.toml over the four domains of text that
+# the project is tried on (3 nodes each, round 1), read by the same script.
+TEXT = {
+    "own": 41.0,
+    "own_spread": 30.0,
+    "other": 6.0,
+    "other_spread": 5.0,
+    "rows_spread": 6.0,
+    "broad": 20.0,
+    "noise": 1.6,
+}
+POISONER = replace(SPECIALIST, offer=does.poison_loudly)
+SCENARIOS = (
+    Scenario("honest"),
+    Scenario("honest, seats drawn", rules={"proposer_seats": 6, "voter_seats": 9}),
+    Scenario("honest, two hold the third domain", domains=(2, 1, 0, 1)),
+    Scenario("honest, three hold the third domain", domains=(2, 2, 0, 1)),
+    Scenario("honest, the coalition's stake whole", domains=(0,)),
+    cheat("Sybil: one node's work under four names", (0,) * 4, "honest, the coalition's stake whole",
+          offer=does.train_once, mark=does.look_once),
+    cheat("free rider: zero update", offer=does.send_zero),
+    cheat("free rider: noise", offer=does.send_noise),
+    cheat("copycat: near-duplicates", (1,) * 4, offer=does.train_and_copy),
+    cheat("copycat: others' old updates", offer=does.send_stale),
+    cheat("loud poison", offer=does.poison_loudly),
+    cheat("harm within tolerance", offer=does.poison_within),
+    cheat("malformed update", offer=does.send_malformed),
+    cheat("hidden backdoor", offer=does.hide_backdoor),
+    replace(cheat("hidden backdoor, searched for", offer=does.hide_backdoor), searched=True, figures={"found": 0.5}),
+    *lazy("constant", does.say_good),
+    *lazy("coin", does.say_anything),
+    *lazy("last verdict", does.say_as_before),
+    cheat("ring in an empty domain", (3,) * 4, offer=does.send_zero, mark=does.praise_partners),
+    cheat("ring in an honest domain", (1,) * 4, offer=does.send_zero, mark=does.praise_partners),
+    cheat("griefing: harm, as half of a domain", (1,) * 4, mark=does.call_harmful),
+    cheat("griefing: harm, pair in an empty domain", (3,) * 2, mark=does.call_harmful),
+    cheat("griefing: unavailable", mark=does.call_unavailable),
+    cheat("veto abuse", veto=does.veto_always),
+    cheat("false witness", accuse=does.accuse_falsely, mark=does.call_suspect),
+    Scenario("honest, on text", figures=TEXT),
+    replace(cheat("free rider: noise, on text", versus="honest, on text", offer=does.send_noise), figures=TEXT),
+    replace(cheat("harm within tolerance, on text", versus="honest, on text", offer=does.poison_within), figures=TEXT),
+)  # fmt: skip
+
+
+def build_players(scenario: Scenario, seed: int) -> list[Player]:
+    """Seat everybody."""
+    searcher = SEARCHER if scenario.searched else SPECIALIST
+    seats = [
+        ("specialist", 0, STAKE, SPECIALIST),
+        ("searcher" if scenario.searched else "specialist", 0, STAKE, searcher),
+        (LONE, 0, STAKE, scenario.lone),
+        ("generalist", 0, STAKE, GENERALIST),
+        *[("specialist", 1, STAKE, SPECIALIST)] * 3,
+        (MINORITY, 2, STAKE, SPECIALIST),
+    ]
+    share = COALITION // len(scenario.domains)
+    seats += [(COALITION_ROLE, domain, share, scenario.coalition) for domain in scenario.domains]
+    addresses = [make_address(f"player {index}") for index in range(len(seats))]
+    partners = frozenset(addresses[8:])
+    return [
+        Player(
+            address, *seat, partners if seat[0] == COALITION_ROLE else frozenset([address]), Random(f"{seed} {index}")
+        )
+        for index, (address, seat) in enumerate(zip(addresses, seats, strict=True))
+    ]

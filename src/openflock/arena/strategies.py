@@ -1,0 +1,205 @@
+"""Strategies: what nodes do in each act of a round, honest and not. What work costs is charged where it is done."""
+
+from dataclasses import replace
+
+from openflock.arena.scene import Offer, Player, Scene, Strategy
+from openflock.protocol.ballot import Mark
+from openflock.protocol.settlement import MERGED_VERDICTS
+from openflock.protocol.types import NO_FLAGS, Flag, Verdict
+
+# --- Updates -------------------------------------------------------------------------------------------------
+
+
+def train(scene: Scene, player: Player) -> Offer:
+    """Train on the rows of one domain."""
+    figures, draw = scene.figures, scene.start_draw(player)
+    player.cost += figures.training
+    return Offer(
+        tuple(
+            draw.gauss(figures.own, figures.own_spread)
+            if domain == player.domain
+            else draw.gauss(figures.other, figures.other_spread)
+            for domain in range(figures.domains)
+        )
+    )
+
+
+def train_broadly(scene: Scene, player: Player) -> Offer:
+    """Train on rows of all domains that have holders."""
+    figures, draw = scene.figures, scene.start_draw(player)
+    player.cost += figures.training
+    return Offer(tuple(draw.gauss(figures.broad, figures.other_spread) for _ in range(figures.domains)))
+
+
+def train_once(scene: Scene, player: Player) -> Offer:
+    """Train once for a coalition, and change each copy just enough not to count as a near-duplicate."""
+    return scene.share_work("update", player, lambda: train(scene, player))
+
+
+def train_and_copy(scene: Scene, player: Player) -> Offer:
+    """Train once for a coalition, and send near-duplicates."""
+    return replace(train_once(scene, player), family=min(player.partners))
+
+
+def send_zero(scene: Scene, _player: Player) -> Offer:
+    """Send an update that changes nothing."""
+    return Offer((0.0,) * scene.figures.domains, rows=0)
+
+
+def send_noise(scene: Scene, player: Player) -> Offer:
+    """Send a random update of honest length."""
+    figures, draw = scene.figures, scene.start_draw(player)
+    return Offer(tuple(draw.gauss(0, figures.noise) for _ in range(figures.domains)), rows=0.3)
+
+
+def send_stale(scene: Scene, player: Player) -> Offer:
+    """Send again what another node of the domain published two rounds ago, when the same factor was trained."""
+    before = scene.published[-2] if len(scene.published) > 1 else {}
+    sources = [
+        offer
+        for address, offer in sorted(before.items())
+        if scene.players[address].domain == player.domain and address not in player.partners
+    ]
+    if not sources:
+        return send_zero(scene, player)
+    offer = player.draw.choice(sources)
+    return replace(offer, effect=tuple(effect * scene.figures.stale for effect in offer.effect), family="")
+
+
+def poison_loudly(scene: Scene, player: Player) -> Offer:
+    """Send an update that ruins every domain."""
+    player.cost += scene.figures.training
+    return Offer((scene.figures.loud,) * scene.figures.domains)
+
+
+def poison_within(scene: Scene, player: Player) -> Offer:
+    """Harm every domain as much as passes: short of the tolerance by three times what voters' rows differ."""
+    figures = scene.figures
+    player.cost += figures.training
+    harm = scene.state.genesis.rules.tolerance - 3 * figures.rows_spread
+    dose = len(scene.state.round.proposers) * figures.share  # where all stakes are alike
+    return Offer((-max(0.0, harm) * dose,) * figures.domains)
+
+
+def send_malformed(scene: Scene, player: Player) -> Offer:
+    """Send an update over the norm ceiling, as the demo's attacker does."""
+    return replace(poison_loudly(scene, player), admissible=False)
+
+
+def hide_backdoor(scene: Scene, player: Player) -> Offer:
+    """Train on poisoned rows, so that the loss shows nothing."""
+    offer = train(scene, player)
+    return replace(offer, effect=tuple(effect * scene.figures.stealth for effect in offer.effect), backdoor=True)
+
+
+# --- Ballots -------------------------------------------------------------------------------------------------
+
+
+def look(scene: Scene, player: Player, slot: int) -> Mark:
+    """Evaluate an update on private rows, and re-test its witnesses."""
+    figures, offer = scene.figures, scene.get_offer(slot)
+    player.cost += figures.evaluation / max(1, len(scene.state.round.proposals))
+    if not offer.admissible:
+        return Mark(flags=Flag.INADMISSIBLE)
+    noise = player.draw.gauss(0, figures.rows_spread * offer.rows)
+    score = round((offer.effect[player.domain] + noise) * scene.compute_dose(slot))
+    suspect = offer.backdoor and slot in scene.state.round.witnesses
+    return Mark(score, Flag.SUSPECT if suspect else NO_FLAGS)
+
+
+def look_once(scene: Scene, player: Player, slot: int) -> Mark:
+    """Evaluate once for a coalition."""
+    return scene.share_work(f"mark {slot}", player, lambda: look(scene, player, slot))
+
+
+def say_good(scene: Scene, _player: Player, _slot: int) -> Mark:
+    """Call everything good, unseen."""
+    return Mark(scene.state.genesis.rules.full_benefit)
+
+
+def say_anything(scene: Scene, player: Player, _slot: int) -> Mark:
+    """Toss a coin."""
+    return Mark(player.draw.choice((scene.state.genesis.rules.full_benefit, -2_000)))
+
+
+def say_as_before(scene: Scene, player: Player, slot: int) -> Mark:
+    """Repeat of each proposer what the last verdict on it was: public, and free."""
+    before = scene.verdicts.get(scene.state.round.proposers[slot].node, Verdict.PAID)
+    return say_good(scene, player, slot) if before in MERGED_VERDICTS else Mark(-2_000)
+
+
+def praise_partners(scene: Scene, player: Player, slot: int) -> Mark:
+    """Give partners the highest score that pays, and judge others honestly."""
+    partner = scene.state.round.proposers[slot].node in player.partners
+    return say_good(scene, player, slot) if partner else look(scene, player, slot)
+
+
+def call_harmful(scene: Scene, player: Player, slot: int) -> Mark:
+    """Praise partners, and report harm of all others, unseen."""
+    partner = scene.state.round.proposers[slot].node in player.partners
+    return say_good(scene, player, slot) if partner else Mark(-2_048)
+
+
+def call_unavailable(scene: Scene, player: Player, slot: int) -> Mark:
+    """Praise partners, and say of all others that they cannot be fetched."""
+    partner = scene.state.round.proposers[slot].node in player.partners
+    return say_good(scene, player, slot) if partner else Mark(flags=Flag.UNAVAILABLE)
+
+
+def call_suspect(scene: Scene, player: Player, slot: int) -> Mark:
+    """Judge honestly, but uphold every witness against others."""
+    partner = scene.state.round.proposers[slot].node in player.partners
+    mark = look(scene, player, slot)
+    return mark if partner else replace(mark, flags=mark.flags | Flag.SUSPECT)
+
+
+# --- Witnesses and vetoes ------------------------------------------------------------------------------------
+
+
+def accuse_nobody(_scene: Scene, _player: Player) -> int | None:
+    """Bring no witness."""
+    return None
+
+
+def search(scene: Scene, player: Player) -> int | None:
+    """Search all updates for a backdoor, at a cost; accuse one that is found."""
+    player.cost += scene.figures.search
+    found = [
+        slot
+        for slot in sorted(scene.state.round.proposals)
+        if scene.get_offer(slot).backdoor and player.draw.random() < scene.figures.found
+    ]
+    return player.draw.choice(found) if found else None
+
+
+def accuse_falsely(scene: Scene, player: Player) -> int | None:
+    """Accuse somebody honest."""
+    proposers = scene.state.round.proposers
+    others = [slot for slot in sorted(scene.state.round.proposals) if proposers[slot].node not in player.partners]
+    return player.draw.choice(others) if others else None
+
+
+def veto_harm(scene: Scene, player: Player) -> bool:
+    """Veto a merge that harms one's own domain; that look is part of the evaluation."""
+    current = scene.state.round
+    merged = [slot for slot, judged in enumerate(current.judgements) if judged.verdict in MERGED_VERDICTS]
+    total = sum(current.proposers[slot].weight for slot in merged) * scene.figures.share
+    moved = sum(current.proposers[slot].weight * scene.get_offer(slot).effect[player.domain] for slot in merged)
+    return moved / total < -scene.state.genesis.rules.tolerance
+
+
+def veto_never(_scene: Scene, _player: Player) -> bool:
+    """Attest without a look at the merge."""
+    return False
+
+
+def veto_always(_scene: Scene, _player: Player) -> bool:
+    """Veto whatever was merged."""
+    return True
+
+
+# --- Honest strategies ---------------------------------------------------------------------------------------
+
+SPECIALIST = Strategy(train, look, accuse_nobody, veto_harm)
+GENERALIST = replace(SPECIALIST, offer=train_broadly)
+SEARCHER = replace(SPECIALIST, accuse=search)

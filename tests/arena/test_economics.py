@@ -1,0 +1,176 @@
+"""The economy is the protocol's own: books that balance, runs that repeat, and strategies that meet their verdicts."""
+
+from dataclasses import replace
+
+import pytest
+
+from openflock.app.settings import DEFAULT_RULES
+from openflock.arena import strategies as does
+from openflock.arena.economics import TOKEN, Market, Result, Unbalanced
+from openflock.arena.profits import demand_all, describe, find, find_all, play, sum_roles
+from openflock.arena.scenarios import COALITION, COALITION_ROLE, LONE, MINORITY, SCENARIOS, STAKE, Scenario, cheat
+from openflock.arena.scene import Figures
+from openflock.arena.strategies import SPECIALIST
+from openflock.protocol.types import Verdict
+
+ROUNDS = 3
+FIGURES = Figures()
+BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
+
+
+def run(name, seed=0, rounds=ROUNDS, figures=FIGURES, **changes):
+    return play(BY_NAME[name], {**DEFAULT_RULES, **changes}, rounds, seed, figures)
+
+
+def count(played, role, verdict):
+    return played.verdicts.get((role, verdict.name), 0)
+
+
+def get(played, role):
+    return sum_roles(played, ROUNDS)[role]
+
+
+# --- The market ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
+def test_no_scenario_makes_or_loses_money(scenario):
+    """The books are checked after every round; here the whole task: nobody but the creator put anything in."""
+    played = play(scenario, DEFAULT_RULES, ROUNDS, 1, FIGURES)
+    assert sum(played.outcomes.values()) == ROUNDS
+    gained = sum(result.earned - result.lost for result in played.results)
+    assert gained <= 240 * ROUNDS + 1e-6
+
+
+def test_books_that_do_not_balance_are_noticed(monkeypatch):
+    monkeypatch.setattr(Market, "play_round", lambda self: (self.state.payable.update(x=1), self.check_books()))
+    with pytest.raises(Unbalanced, match="paid in"):
+        run("honest")
+
+
+def test_a_seed_plays_the_same_task_again_and_another_seed_another():
+    assert run("honest", seed=3) == run("honest", seed=3)
+    assert run("honest", seed=3) != run("honest", seed=4)
+
+
+def test_an_honest_seat_s_updates_are_alike_in_all_scenarios():
+    """Paired seeds compare strategies, not luck."""
+    honest, beside = run("honest"), run("veto abuse")
+    assert [result.earned for result in honest.results] == [result.earned for result in beside.results]
+
+
+def test_the_coalition_holds_just_under_three_tenths():
+    assert 0.299 < COALITION / (8 * STAKE + COALITION) < 0.3
+
+
+def test_profit_is_what_is_left():
+    assert Result("role", stake=100, earned=9, even=8, lost=2, cost=3).profit == 4
+
+
+# --- What strategies meet ------------------------------------------------------------------------------------
+
+
+def test_honest_updates_are_paid_but_that_of_a_domain_s_only_holder():
+    played = run("honest")
+    assert count(played, "specialist", Verdict.PAID) == 5 * ROUNDS
+    assert count(played, MINORITY, Verdict.UNPAID) == ROUNDS
+
+
+def test_the_third_holder_of_a_domain_makes_it_paid():
+    assert count(run("honest, two hold the third domain"), MINORITY, Verdict.PAID) == 0
+    assert count(run("honest, three hold the third domain"), MINORITY, Verdict.PAID) == ROUNDS
+
+
+@pytest.mark.parametrize(
+    ("name", "verdict"),
+    [("free rider: zero update", Verdict.UNPAID), ("loud poison", Verdict.HARMFUL), ("hidden backdoor", Verdict.PAID)],
+)
+def test_a_coalition_s_updates_get_their_verdict(name, verdict):
+    assert count(run(name), COALITION_ROLE, verdict) == 4 * ROUNDS
+
+
+def test_malformed_updates_cost_stake_until_nothing_can_be_drawn():
+    played = run("malformed update", rounds=4)
+    assert count(played, COALITION_ROLE, Verdict.INADMISSIBLE) == 8
+    assert played.slashed == {(COALITION_ROLE, "INADMISSIBLE"): pytest.approx(200)}
+
+
+def test_a_backdoor_is_slashed_once_somebody_finds_it():
+    found = run("hidden backdoor, searched for", rounds=8)
+    assert found.slashed[COALITION_ROLE, "BACKDOOR"] == pytest.approx(
+        50 * count(found, COALITION_ROLE, Verdict.SUSPECT)
+    )
+    assert count(found, "specialist", Verdict.SUSPECT) == 0
+
+
+def test_near_duplicates_share_one_payout():
+    copies, honest = run("copycat: near-duplicates"), run("honest")
+    assert get(copies, COALITION_ROLE)["earned"] < get(honest, COALITION_ROLE)["earned"] * 0.7
+
+
+def test_a_false_witness_loses_its_bond():
+    false, honest = run("false witness"), run("honest")
+    lost = get(honest, COALITION_ROLE)["earned"] - get(false, COALITION_ROLE)["earned"]
+    assert lost == pytest.approx(4 * 5 / (COALITION / TOKEN) * 100, rel=0.1)
+
+
+def test_a_lazy_voter_spends_nothing_on_looking():
+    lazy, honest = run("lazy voter: constant"), run("honest")
+    assert get(lazy, LONE)["cost"] == FIGURES.training
+    assert get(honest, LONE)["cost"] == pytest.approx(FIGURES.training + FIGURES.evaluation * 11 / 12)
+
+
+def test_a_split_stake_shares_its_work():
+    assert get(run("Sybil: one node's work under four names"), COALITION_ROLE)["cost"] < FIGURES.training
+
+
+def test_half_of_a_domain_can_call_everything_harmful():
+    played = run("griefing: harm, as half of a domain")
+    assert count(played, "specialist", Verdict.HARMFUL) == 5 * ROUNDS
+    assert count(played, COALITION_ROLE, Verdict.PAID) == 4 * ROUNDS
+
+
+def test_a_quorum_over_the_coalition_s_weight_stops_a_pair_in_an_empty_domain():
+    name = "griefing: harm, pair in an empty domain"
+    assert count(run(name), "specialist", Verdict.HARMFUL) == 5 * ROUNDS
+    assert count(run(name, domain_quorum=3_400), "specialist", Verdict.HARMFUL) == 0
+
+
+# --- What is made of it --------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def lines():
+    names = ["honest", "free rider: zero update", "veto abuse"]
+    return {name: {seed: describe(BY_NAME[name], run(name, seed), ROUNDS, seed) for seed in range(3)} for name in names}
+
+
+def test_cheating_is_compared_with_the_same_seats_held_honestly(lines):
+    finding = find(lines, BY_NAME["free rider: zero update"], COALITION_ROLE)
+    profits = [
+        lines[name][seed]["roles"][COALITION_ROLE]["profit"]
+        for name in ("free rider: zero update", "honest")
+        for seed in range(3)
+    ]
+    assert finding.advantage.point == pytest.approx((sum(profits[:3]) - sum(profits[3:])) / 3)
+    assert finding.advantage.high < 0
+
+
+def test_demands_name_every_honest_role_but_a_sole_holder_and_every_cheat(lines):
+    scenarios = [BY_NAME[name] for name in lines]
+    demands = {demand.name: demand.met for demand in demand_all(find_all(lines, scenarios))}
+    assert len(demands) == 6
+    assert not any(MINORITY in name for name in demands)
+    assert demands["free rider: zero update: profit over honesty, upper bound"]
+    assert not demands["veto abuse: profit over honesty, upper bound"]
+
+
+def test_every_cheat_is_compared_with_a_scenario_that_is_there():
+    assert {scenario.versus for scenario in SCENARIOS} <= {"", *BY_NAME}
+    assert len(BY_NAME) == len(SCENARIOS)
+
+
+def test_a_strategy_is_an_honest_one_with_other_acts():
+    assert cheat("x", veto=does.veto_always) == Scenario(
+        "x", replace(SPECIALIST, veto=does.veto_always), versus="honest"
+    )
