@@ -24,7 +24,7 @@ MENDS = {
 
 @dataclass
 class Narrator:
-    """Tell each step from a time on; what was before is history, of which only the count matters."""
+    """Tell what concerns everybody, and of the rest what concerns one node; not what happened before it came."""
 
     log: Log
     me: Address | None
@@ -32,9 +32,7 @@ class Narrator:
 
     def tell(self, step: Step) -> None:
         """Tell one step."""
-        if step.time < self.since:
-            return
-        for event in step.events:
+        for event in step.events if step.time >= self.since else ():
             for name, fields in describe(event, step, self.me):
                 self.log.info(name, **fields)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from openflock.app.console import loading
 from openflock.app.wallet_cli import PasswordFile, read_password
 
 if TYPE_CHECKING:
@@ -43,10 +44,11 @@ def run(
     if not watch and (wallet is None or data is None):
         raise typer.BadParameter("give --data and --wallet, or --watch to follow without playing")
     account = None if watch or wallet is None else open_account(wallet, password_file)
-    with starting():
+    with loading():
         from openflock.app.node_ground import Plan
         from openflock.app.node_run import run_node, watch_task
 
+    with starting():
         plan = Plan(
             task, rpc, store, data, directory, domain, stake, base, config, confirmations, metrics_port=metrics_port
         )
@@ -68,11 +70,47 @@ def withdraw(
 ) -> None:
     """Leave a task, and take home what is owed and released; run it again for what is released later."""
     account = open_account(wallet, password_file)
-    with starting():
+    with loading():
         from openflock.app.node_ground import Plan
-        from openflock.app.node_withdraw import withdraw_stake
+        from openflock.app.node_money import withdraw_stake
 
+    with starting():
         withdraw_stake(Plan(task, rpc, directory=directory, confirmations=confirmations), account, wait)
+
+
+@commands.command("top-up")
+def top_up(
+    tokens: Annotated[str, typer.Argument(help="Tokens to add to the stake.")],
+    task: Task,
+    rpc: Rpc,
+    wallet: Annotated[Path, typer.Option(help="The wallet's keystore.")],
+    password_file: PasswordFile = None,
+    directory: Dir = None,
+    confirmations: Confirmations = 0,
+) -> None:
+    """Add to a node's stake, as soon as the task gathers; for a node that fell under the minimum."""
+    account = open_account(wallet, password_file)
+    with loading():
+        from openflock.app.node_ground import Plan
+        from openflock.app.node_money import raise_stake
+
+    with starting():
+        raise_stake(Plan(task, rpc, directory=directory, confirmations=confirmations), account, tokens)
+
+
+@commands.command()
+def collect(
+    task: Task,
+    rpc: Rpc,
+    store: Store,
+    directory: Annotated[Path, typer.Option("--dir", help="The node's own directory.")],
+) -> None:
+    """Remove blobs that an open task needs no more from the node's directory, and from a store that is a directory."""
+    with loading():
+        from openflock.app.node_collect import collect_blobs
+        from openflock.app.node_ground import Plan
+
+    collect_blobs(Plan(task, rpc, store), directory)
 
 
 @commands.command()

@@ -115,9 +115,11 @@ def survey(stack: ExitStack, plan: Plan, account: LocalAccount, directory: Path)
 
 
 def get_data(plan: Plan) -> Path:
-    """Give the data's path, which all but watchers must name."""
+    """Give the data's path: a file of this machine, since nobody else should learn which."""
     if plan.data is None:
         raise SettingsError("--data: name the file that holds this node's rows")
+    if not plan.data.exists():
+        raise SettingsError(f"--data {plan.data}: no such file; give a JSONL file with this node's rows")
     return plan.data
 
 

@@ -1,10 +1,11 @@
 """Run a node in a process of its own: stand it on its ground, and let its daemon run."""
 
 import os
+import shutil
 import signal
 import time as wall
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
@@ -15,21 +16,34 @@ from typing import Any
 
 from eth_account.signers.local import LocalAccount
 from structlog.stdlib import BoundLogger
+from web3 import Web3
 
 from openflock.app import preflight
+from openflock.app.auditor import Auditor
 from openflock.app.logs import close_log, list_secrets, open_log
+from openflock.app.metrics import Counted, Metrics, serving
 from openflock.app.narrator import Narrator
 from openflock.app.node_ground import Chain, Ground, Plan, make_directory, open_task, survey
 from openflock.app.settings import SettingsError
 from openflock.app.status import Status
+from openflock.audit import AuditFailure
+from openflock.edge.blobs import DirectoryStore
+from openflock.edge.evm_ledger import Reorganised
+from openflock.edge.stores import open_store
 from openflock.node.daemon import Daemon
-from openflock.node.duties import Duty, Keeper, Pace, Player, settle_up
+from openflock.node.duties import Duty, Keeper, Pace, Player, Stopped, settle_up
 from openflock.node.node import Identity, Node
 from openflock.node.reader import Reader
-from openflock.protocol.ports import BlobCorrupt, BlobMissing
+from openflock.protocol.calls import Settled
+from openflock.protocol.ports import BlobCorrupt, BlobMissing, BlobStore
+from openflock.protocol.replay import Divergence, Step
+from openflock.protocol.rules import compute_phase_times
 from openflock.protocol.types import Address, Phase, State
 
+OnStep = Callable[[Step], None]
+
 PROGRESS = 10.0  # seconds between two lines about training
+GRACE = 3.0  # seconds in which a node that is told to stop ends by itself
 
 
 # --- Run -----------------------------------------------------------------------------------------------------
@@ -44,20 +58,59 @@ def run_node(plan: Plan, account: LocalAccount) -> None:
         stop = stack.enter_context(catch_signals(log))
         log.info("starts", node=me, task=plan.task, directory=str(directory), pid=os.getpid())
         ground = survey(stack, plan, account, directory)
-        pace = Pace(stop)
-        node = build_node(ground, account, directory, pace, log)
+        pace, store = Pace(stop), Counted(ground.store)
+        node = build_node(ground, account, directory, pace, log, store)
         duties: list[Duty] = [
             Player(node, partial(ground.chain.ledger.read, 0), pace),
             Keeper(me, ground.chain.clock),
             settle_up(me),
         ]
-        daemon = build_daemon(ground.chain, duties, log, stop, me, directory, is_over)
+        chain_time = ground.chain.clock.get_time()
+        status = Status(me, directory, purse=partial(read_purse, ground.chain, me))
+        daemon = build_daemon(ground.chain, duties, log, stop, status, [Housekeeper(directory, chain_time).tidy])
         daemon.interval = ground.config.interval or daemon.interval
-        log.info(
-            "ready", domain=ground.job.domains[ground.domain], train=len(ground.train), held_out=len(ground.held_out)
-        )
+        if plan.metrics_port is not None:
+            stack.enter_context(serving(Metrics(daemon, status, store), plan.metrics_port))
+        domain = ground.job.domains[ground.domain]
+        log.info("ready", domain=domain, train=len(ground.train), held_out=len(ground.held_out))
         daemon.run()
         say_goodbye(daemon, me, log)
+
+
+def watch_task(plan: Plan) -> None:
+    """Follow a task without stake or wallet: check every event, and from now on every update and merge."""
+    directory = make_directory(plan, None)
+    with ExitStack() as stack:
+        log = start_log(stack, plan, directory / "node.log")
+        stop = stack.enter_context(catch_signals(log))
+        chain = open_task(plan, {}, None)
+        store = Counted(stack.enter_context(closing(open_store(plan.store, directory / "cache"))))
+        status, auditor = (
+            Status(None, directory),
+            Auditor(chain.state.genesis, Reader(store), log, chain.clock.get_time()),
+        )
+        daemon = build_daemon(chain, [], log, stop, status, [auditor.follow])
+        daemon.fatal += (AuditFailure,)
+        if plan.metrics_port is not None:
+            stack.enter_context(serving(Metrics(daemon, status, store), plan.metrics_port))
+        log.info("watches", **daemon.describe())
+        daemon.run()
+        say_goodbye(daemon, None, log)
+
+
+def build_daemon(
+    chain: Chain, duties: Sequence[Duty], log: BoundLogger, stop: Event, status: Status, others: Sequence[OnStep] = ()
+) -> Daemon:
+    """Build a daemon that tells what happens from now on, and writes its status down."""
+    narrator = Narrator(log, status.me, chain.clock.get_time())
+
+    def on_step(step: Step) -> None:
+        for follow in (status.follow, narrator.tell, *others):
+            follow(step)
+
+    return Daemon(
+        chain.ledger, chain.clock, duties, log, is_over, on_step, status.write, stop, (Divergence, Reorganised)
+    )
 
 
 def is_over(state: State) -> bool:
@@ -65,29 +118,15 @@ def is_over(state: State) -> bool:
     return state.phase == Phase.FINISHED
 
 
-def build_daemon(
-    chain: Chain,
-    duties: Sequence[Duty],
-    log: BoundLogger,
-    stop: Event,
-    me: Address | None,
-    directory: Path,
-    over: Callable[[State], bool],
-) -> Daemon:
-    """Build a daemon that tells what happens and writes its status down."""
-    status, narrator = Status(me, directory), Narrator(log, me, chain.clock.get_time())
-
-    def on_step(step: Any) -> None:
-        status.follow(step)
-        narrator.tell(step)
-
-    return Daemon(chain.ledger, chain.clock, duties, log, over, on_step, status.write, stop)
+def read_purse(chain: Chain, me: Address) -> float:
+    """Read what an account has of the chain's own coin."""
+    return chain.web3.eth.get_balance(Web3.to_checksum_address(me)) / 10**18
 
 
-def say_goodbye(daemon: Daemon, me: Address, log: BoundLogger) -> None:
+def say_goodbye(daemon: Daemon, me: Address | None, log: BoundLogger) -> None:
     """Say where the node leaves things, and what is left to do."""
     state = daemon.state
-    node = state.nodes.get(me)
+    node = state.nodes.get(me or "")
     if state.phase != Phase.FINISHED:
         log.info("stopped", **daemon.describe(), mend="run the same command again to go on; an absent node pays fees")
     elif node is not None:
@@ -107,28 +146,36 @@ def start_log(stack: ExitStack, plan: Plan, file: Path | None) -> BoundLogger:
 
 @contextmanager
 def catch_signals(log: BoundLogger) -> Iterator[Event]:
-    """Turn the first SIGTERM or SIGINT into an event, which is looked at between two acts; the second ends at once."""
+    """Turn SIGTERM and SIGINT into an event, which is looked at between two acts and two steps of training.
+
+    What does not look within GRACE seconds (a chain that hangs, a long batch) is broken off. That is safe anywhere:
+    a node is made to be killed at any instant, and goes on from what is on its disk.
+    """
     stop = Event()
 
     def on_signal(number: int, _frame: FrameType | None) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
+        if number == signal.SIGALRM:
+            raise Stopped
         stop.set()
-        log.info("stops", signal=signal.Signals(number).name)
+        signal.setitimer(signal.ITIMER_REAL, GRACE, GRACE)
 
-    before = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGALRM)}
     try:
         yield stop
+    except Stopped:
+        log.info("stopped", mend="run the same command again to go on")
     finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
-def build_node(ground: Ground, account: LocalAccount, directory: Path, pace: Pace, log: BoundLogger) -> Node:
+def build_node(
+    ground: Ground, account: LocalAccount, directory: Path, pace: Pace, log: BoundLogger, store: BlobStore
+) -> Node:
     """Load the model, compare it with the task's initial state, and build the node."""
     import torch
 
-    from openflock.edge.blobs import DirectoryStore
     from openflock.learn.evaluate import EvaluationSettings
     from openflock.learn.model import load_model
     from openflock.learn.train import TrainSettings
@@ -142,7 +189,7 @@ def build_node(ground: Ground, account: LocalAccount, directory: Path, pace: Pac
         raise SettingsError(f'device: no {config.device} on this machine; set device = "cpu" in --config')
     targets = job.targets[0] if job.targets == ("all-linear",) else job.targets
     model = load_model(ground.base, job.rank, job.alpha, config.device, targets, config.quantization)
-    reader = Reader(ground.store)
+    reader = Reader(store)
     serve_initial_state(ground, model.layout, reader)
     train = TrainSettings(**config.train.model_dump(), max_length=job.max_length, rank=config.rank)
     on_step = Progress(pace, log, train.steps)
@@ -175,6 +222,23 @@ def serve_initial_state(ground: Ground, layout: Any, reader: Reader) -> None:
         reader.put_state(stream_state(first))
 
 
+@dataclass(frozen=True)
+class Housekeeper:
+    """Remove, round after round, what a node kept for rounds that are over."""
+
+    directory: Path
+    since: int  # time of the chain; what was before is history
+
+    def tidy(self, step: Step) -> None:
+        """Look once a round; what is older than two of them was opened, or will never be."""
+        if step.time >= self.since and any(isinstance(event, Settled) for event in step.events):
+            age = 2 * sum(compute_phase_times(step.state.genesis.rules))
+            DirectoryStore(self.directory / "outbox", private=True).collect((), age)
+            for left in self.directory.glob("checkpoints/*"):
+                if wall.time() - left.stat().st_mtime > age:
+                    shutil.rmtree(left)
+
+
 @dataclass
 class Progress:
     """Say now and then how far training is, and whether anybody still wants it."""
@@ -191,18 +255,3 @@ class Progress:
         if now >= self._next:
             self._next = now + PROGRESS
             self.log.info("trains", step=f"{done}/{self.steps}", loss=round(loss, 4), left=round(self.pace.until - now))
-
-
-# --- Without playing -----------------------------------------------------------------------------------------
-
-
-def watch_task(plan: Plan) -> None:
-    """Follow a task without stake or wallet, checking every event."""
-    directory = make_directory(plan, None)
-    with ExitStack() as stack:
-        log = start_log(stack, plan, directory / "node.log")
-        stop = stack.enter_context(catch_signals(log))
-        chain = open_task(plan, {}, None)
-        daemon = build_daemon(chain, [], log, stop, None, directory, is_over)
-        log.info("watches", **daemon.describe())
-        daemon.run()

@@ -4,7 +4,10 @@ import json
 import os
 import time as wall
 from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +16,13 @@ from openflock.edge.blobs import write_atomically
 from openflock.node.daemon import Daemon
 from openflock.protocol.calls import Credited, Slashed
 from openflock.protocol.encoding import parse_json
+from openflock.protocol.ports import Unreachable
 from openflock.protocol.replay import Step
 from openflock.protocol.types import Address, Amount, Fault, Phase, Reason
 
 EARNED = (Reason.PROPOSAL, Reason.VOTE, Reason.BOUNTY)
 FILE = "status.json"
+COUNTED = 60.0  # seconds between two looks into the purse
 STALE = 30.0  # seconds after which what stands there is written again, so that its time says that the node lives
 
 
@@ -29,9 +34,11 @@ class Status:
     directory: Path
     earned: Amount = 0
     slashed: Counter[Fault] = field(default_factory=Counter)
-    block: int = 0  # of the last entry of the log
+    coins: float = 0.0  # what the wallet pays gas with
+    purse: Callable[[], float] | None = None  # asks the chain for it
     _written: dict[str, Any] = field(default_factory=dict)
     _time: float = 0.0
+    _counted: float = -inf  # when the coins were counted
 
     def follow(self, step: Step) -> None:
         """Add one step of the log."""
@@ -64,6 +71,7 @@ class Status:
             "earned": self.earned,
             "slashed": self.slashed.total(),
             "faults": {fault.name.lower(): amount for fault, amount in sorted(self.slashed.items())},
+            "gas_coins": self.coins,
             "calls": daemon.calls,
             "errors": daemon.errors,
             "last_error": daemon.last_error,
@@ -72,12 +80,20 @@ class Status:
 
     def write(self, daemon: Daemon) -> None:
         """Write the status if it changed, or if what stands there is old."""
+        self.count_coins()
         status, now = self.describe(daemon), wall.time()
         if status == self._written and now - self._time < STALE:
             return
         self._written, self._time = status, now
         content = {**status, "chain_time": daemon.time, "written": int(now)}
         write_atomically(self.directory / FILE, json.dumps(content, indent=2).encode() + b"\n", 0o600)
+
+    def count_coins(self) -> None:
+        """Ask now and then what the wallet has for gas."""
+        if self.purse and wall.monotonic() - self._counted > COUNTED:
+            self._counted = wall.monotonic()
+            with suppress(Unreachable):
+                self.coins = self.purse()
 
 
 def read_status(directory: Path) -> dict[str, Any]:

@@ -35,7 +35,8 @@ class Log(Protocol):
 class Daemon:
     """One account's process on one task: its duties are asked in order, and the first call wanted is made.
 
-    `on_step` sees every call of the log with what followed, `on_look` the daemon before each look; `is_over` says when there is nothing left to stay for.
+    `on_step` sees every call of the log with what followed, `on_look` the daemon before each look; `is_over` says when
+    there is nothing left to stay for.
     A `fatal` exception ends the daemon: what the ledger says can then not be relied on.
     """
 
@@ -137,7 +138,7 @@ class Daemon:
             self.log.exception("failed", **self.describe())
         elif text != self.last_error or not self._failures:
             self.log.warning(NAMES.get(type(error), "waits"), **self.describe(), reason=text)
-        self.errors, self.last_error = self.errors + 1, text
+        self.errors, self.last_error = self.errors + (not isinstance(error, Revert)), text
         self._failures += 1
         return compute_backoff(self._failures, self.interval) * uniform(0.5, 1)  # not all at once
 

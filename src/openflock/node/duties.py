@@ -23,8 +23,11 @@ ACTS = range(Phase.PROPOSE, Phase.FINISHED)  # the phases in which something is 
 AHEAD = (Phase.PUBLISH, Phase.PROBE, Phase.EXPOSE)  # in which a voter has time to fetch what it will judge
 
 
-class Stopped(Exception):
-    """Work was left half done, because the node is to stop; what lies on disk goes on from there."""
+class Stopped(BaseException):
+    """Work was left half done, because the node is to stop; what lies on disk goes on from there.
+
+    It is no error, and none of the handlers on its way may take it for one.
+    """
 
 
 class TooLate(Exception):
@@ -122,7 +125,7 @@ class Keeper:
 def is_due(state: State, now: int, clock: Clock) -> bool:
     """Answer whether anyone may advance the task."""
     if state.phase == Phase.DRAW:
-        return clock.get_block() >= state.round.target
+        return clock.get_block() > state.round.target  # endpoints try a call as if in the last block
     return state.phase != Phase.FINISHED and (now > state.deadline or is_complete(state))
 
 
