@@ -188,3 +188,18 @@ def test_merging_four_nodes_of_four_skills_helps_all_four_in_every_round(model, 
         after = {skill: compute_loss(model, judged[skill]) for skill in skills}
         assert all(after[skill] < before[skill] for skill in skills)
     assert sum(after.values()) < 0.95 * sum(before.values())
+
+
+def test_what_adjusts_a_step_stands_between_the_gradient_and_the_step(model, start):
+    rows, seen = make_rows("reverse"), []
+
+    def erase(parameters):
+        seen.append(any(parameter.grad.any() for parameter in parameters))
+        for parameter in parameters:
+            parameter.grad.zero_()
+
+    still = train(model, start, rows, SHORT, seed=1, adjust=erase)
+    assert seen == [True] * SHORT.steps
+    assert not any(values.any() for values in still.values())  # B began at zero
+    plain = train(model, start, rows, SHORT, seed=1)
+    assert is_equal(plain, train(model, start, rows, SHORT, seed=1, adjust=lambda parameters: None))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from openflock.learn.data import Row
 from openflock.learn.encode import collate, encode_rows, get_pad
 from openflock.learn.model import Model
-from openflock.learn.train import TrainSettings, build_optimizer, pick_batch, prepare_step
+from openflock.learn.train import Adjust, TrainSettings, build_optimizer, pick_batch, prepare_step
 from openflock.update.fixed import Factor, GlobalState, to_float
 
 FloatAdapter = Mapping[Factor, dict[str, NDArray[np.float32]]]
@@ -30,7 +30,12 @@ def write_adapter(model: Model, adapter: FloatAdapter) -> None:
 
 
 def train_plain(
-    model: Model, adapter: FloatAdapter, rows: Sequence[Row], settings: TrainSettings, seed: int
+    model: Model,
+    adapter: FloatAdapter,
+    rows: Sequence[Row],
+    settings: TrainSettings,
+    seed: int,
+    adjust: Adjust | None = None,
 ) -> FloatAdapter:
     """Train both factors together from an adapter, as plain PEFT does, and give what they became."""
     examples = encode_rows(model.tokenizer, rows, settings.max_length)
@@ -40,7 +45,7 @@ def train_plain(
     }
     for parameter in parameters.values():
         parameter.requires_grad_(True)
-    take_step = prepare_step(model, parameters, build_optimizer(parameters, settings), settings)
+    take_step = prepare_step(model, parameters, build_optimizer(parameters, settings), settings, adjust)
     for step in range(settings.steps):
         take_step(collate(pick_batch(examples, settings.batch_size, seed, step), get_pad(model.tokenizer)))
     for parameter in parameters.values():

@@ -20,6 +20,7 @@ from openflock.learn.passes import add_gradients
 from openflock.update.fixed import Factor, GlobalState, expand_seed, to_float
 
 Trained = Mapping[Factor, Mapping[str, NDArray[np.float32]]]
+Adjust = Callable[[Sequence[torch.nn.Parameter]], None]  # what changes gradients or weights before a step
 
 
 class TrainError(RuntimeError):
@@ -58,14 +59,16 @@ def train(
     seed: int,
     checkpoint: Path | None = None,
     on_step: Callable[[int, float], None] | None = None,
+    adjust: Adjust | None = None,
 ) -> Trained:
     """Train what the round trains, from `state`, and give it by factor and module.
 
     Where updates are stacked, that is a fresh adapter beside the state: A as the seed expands to it, B zero. The same
     arguments give the same bits on one machine. With a `checkpoint` directory, an interrupted call goes on where it
     was when called again with the same arguments and ends at the same bits; a checkpoint of any other arguments is
-    ignored, and none is left at the end. `on_step` gets the number of steps done and the last loss. Raises TrainError
-    when a loss or weight is not finite, DataError without rows.
+    ignored, and none is left at the end. `on_step` gets the number of steps done and the last loss. `adjust` gets the
+    trained parameters between each backward pass and its step; a checkpoint does not know it. Raises TrainError when
+    a loss or weight is not finite, DataError without rows.
     """
     examples = encode_rows(model.tokenizer, rows, settings.max_length)
     model.load_state(state)
@@ -77,7 +80,7 @@ def train(
     optimizer = build_optimizer(parameters, settings)
     inputs = compute_inputs_digest(state, examples, asdict(settings), seed)
     done = 0 if checkpoint is None else read_checkpoint(checkpoint, inputs, parameters, optimizer)
-    take_step = prepare_step(model, parameters, optimizer, settings)
+    take_step = prepare_step(model, parameters, optimizer, settings, adjust)
     for step in range(done, settings.steps):
         batch = collate(pick_batch(examples, settings.batch_size, seed, step), get_pad(model.tokenizer))
         loss = take_step(batch)
@@ -143,9 +146,10 @@ def prepare_step(
     parameters: dict[str, torch.nn.Parameter],
     optimizer: torch.optim.Optimizer,
     settings: TrainSettings,
+    adjust: Adjust | None = None,
 ) -> Callable[[Batch], float]:
     """Give the function that takes one inner step on a batch and returns its loss."""
-    return partial(_take_step, model, list(parameters.values()), optimizer, settings)
+    return partial(_take_step, model, list(parameters.values()), optimizer, settings, adjust)
 
 
 def _take_step(
@@ -153,11 +157,14 @@ def _take_step(
     parameters: list[torch.nn.Parameter],
     optimizer: torch.optim.Optimizer,
     settings: TrainSettings,
+    adjust: Adjust | None,
     batch: Batch,
 ) -> float:
     optimizer.zero_grad()
     total = int((batch.labels != IGNORED).sum())
     loss = sum(pass_rows(model, add_gradients, batch, total, settings.recompute))
+    if adjust is not None:
+        adjust(parameters)
     torch.nn.utils.clip_grad_norm_(parameters, settings.clip_norm)
     optimizer.step()
     return float(loss)
