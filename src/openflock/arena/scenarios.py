@@ -56,9 +56,9 @@ TEXT = {
     "own_spread": 30.0,
     "other": 6.0,
     "other_spread": 5.0,
-    "rows_spread": 6.0,
+    "rows_spread": 3.0,
     "broad": 20.0,
-    "noise": 1.6,
+    "noise": 2.0,
 }
 POISONER = replace(SPECIALIST, offer=does.poison_loudly)
 SCENARIOS = (

@@ -26,13 +26,13 @@ class Figures:
     domains: int = 4  # three that have holders, one that nobody honest holds
     share: float = 1 / 12  # dose at which the scores below were measured; others are proportional
     own: float = 440  # what a specialist's update does to its own domain, and how far updates differ
-    own_spread: float = 150
+    own_spread: float = 160
     other: float = -55  # what it does to any other domain
     other_spread: float = 100
-    rows_spread: float = 38  # how far two voters of a domain differ on one update
+    rows_spread: float = 36  # how far two voters of a domain differ on one update
     broad: float = 200  # what a generalist's update does to each domain it trains on; assumed
     stale: float = 0.93  # part of its effect that an update of two rounds ago, sent again, still has
-    noise: float = 17  # effect of a random update as long as an honest one
+    noise: float = 20  # effect of a random update as long as an honest one
     loud: float = -1_500  # effect of a poison that hides nothing; assumed
     stealth: float = 0.9  # part of its benefit that an update with a hidden backdoor keeps; assumed
     found: float = 0.0  # chance that a search finds a backdoor in a round; nobody searches by default
