@@ -22,6 +22,7 @@ from openflock.protocol.ports import Unreachable
 STALL: Final = 20.0  # seconds without a byte, after which a server counts as unreachable
 CHUNK: Final = 2**18  # bytes read at once
 UPLOADED: Final = 2**23  # bytes of a part of an upload
+MOST_PARTS: Final = 10_000  # of one upload to S3
 TOGETHER: Final = 4  # parts uploaded at once
 AT_ONCE: Final = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "memory"})  # show a file when it is whole
 
@@ -233,7 +234,8 @@ class S3Remote(FsspecRemote):
                 self._system.loop.call_soon_threadsafe(body.close)
 
     def _put(self, path: Path, target: str) -> None:
-        self._system.put_file(str(path), target, chunksize=UPLOADED, max_concurrency=TOGETHER)
+        part = max(UPLOADED, -(-path.stat().st_size // MOST_PARTS))
+        self._system.put_file(str(path), target, chunksize=part, max_concurrency=TOGETHER)
 
     @contextmanager
     def _explained(self, *, uploads: bool = False) -> Iterator[None]:

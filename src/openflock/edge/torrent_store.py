@@ -81,6 +81,7 @@ class TorrentStore:
         with open_partial(self.cache.directory, digest, deadline):  # others who want it wait
             with suppress(BlobMissing, BlobCorrupt):
                 return self.cache.fetch(digest, max_size)
+            self._stop_serving(digest)  # it was here, and went or was spoiled
             return self._find(digest, max_size)
 
     def collect(self, keep: Collection[Digest], older_than: float) -> int:
