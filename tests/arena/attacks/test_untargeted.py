@@ -187,3 +187,15 @@ def test_statistics_over_stacked_components_are_refused(name):
     both = {"A": OWN["B"][:SIZE], "B": OWN["B"]}
     with pytest.raises(ValueError, match="one factor"):
         ATTACKS[name](both, [both])
+
+
+# --- byzfl -------------------------------------------------------------------------------------------------
+
+
+def test_the_results_are_those_of_byzfl_s_documentation():
+    """In units of a thousandth; byzfl's ALIE adds the deviation, and its sign flip is of the mean."""
+    honest = [{"B": np.array(row, np.int32) * 1000} for row in ([1, 2, 3], [4, 5, 6], [7, 8, 9])]
+    assert alie(honest[0], honest, z=-1.5)["B"].tolist() == [8500, 9500, 10500]
+    assert ipm(honest[0], honest, epsilon=1)["B"].tolist() == [-4000, -5000, -6000]
+    assert ipm(honest[0], honest)["B"].tolist() == [-8000, -10000, -12000]
+    assert mimic(honest[2], honest, whom=0)["B"].tolist() == [1000, 2000, 3000]
