@@ -21,6 +21,7 @@ class Endpoint:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            wbufsize, disable_nagle_algorithm = 2**16, True  # else each answer waits 40 ms for its second packet
 
             def do_POST(self) -> None:
                 request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -80,12 +81,13 @@ class RpcProxy(Endpoint):
     """Passes requests on to an endpoint, but for a share of them that fails, half of these after they were passed on.
 
     `rate` is that share and may be changed at any time; what fails, and how, follows from the seed and the order of
-    requests. `faults` counts what was done. `blind` are methods that are never answered, though passed on.
+    requests. `faults` counts what was done. `blind` are methods that are never answered, though passed on; `lies`
+    change the results of others.
     """
 
     def __init__(self, target: str, rate: float = 0.0, seed: int = 0) -> None:
         self.target, self.rate, self.faults = target, rate, Counter[str]()
-        self.blind: set[str] = set()
+        self.blind, self.lies = set[str](), dict[str, Callable[[Any], Any]]()
         self._random, self._lock = Random(seed), Lock()
         super().__init__(self._pass_on)
 
@@ -100,6 +102,9 @@ class RpcProxy(Endpoint):
         reply = fetch(self.target, request)
         if request["method"] in self.blind:
             return None
+        if reply and request["method"] in self.lies:
+            result = json.loads(reply[1])["result"]
+            return 200, encode(request, result=self.lies[request["method"]](result))
         return FAULTS[name](request) if failing else reply
 
 

@@ -150,7 +150,7 @@ def test_one_that_comes_back_as_another_chain_is_not_asked(open_endpoint):
     chains = ["0x7a69"] + ["0x5"] * 100
     turned = open_endpoint(
         eth_chainId=lambda request: (200, encode(request, result=chains.pop(0))),
-        eth_blockNumber=serve_twice(FAULTS["unavailable"], "0xbad"),
+        eth_blockNumber=serve_twice(FAULTS["cut"], "0xbad"),
     )
     honest = open_endpoint()
     web3 = connect([turned.url, honest.url])

@@ -18,10 +18,11 @@ from web3.contract import Contract
 from web3.exceptions import BadFunctionCallOutput, BlockNotFound, ContractLogicError, Web3Exception, Web3RPCError
 from web3.types import BlockData, LogReceipt
 
+from openflock.edge.answers import faults
 from openflock.edge.compiled import load_compiled
 from openflock.edge.journal import Journal
 from openflock.edge.rpc import show
-from openflock.edge.transactions import MAX_FEE, PATIENCE, Transactions, faults, send
+from openflock.edge.transactions import MAX_FEE, PATIENCE, Transactions, send
 from openflock.protocol.calls import LOG_TYPES, Call, Commit, Event, Fund, Join, TopUp
 from openflock.protocol.ports import Entry, Unreachable
 from openflock.protocol.replay import describe
@@ -103,7 +104,7 @@ class EvmLedger:
             self._allow(call)
             send(self._web3, self._accounts[call.sender], function, self._gas)
             return
-        purpose = f"{describe(call)} of {self._task.address.lower()}"
+        purpose = self._describe(call)
         if not self._transactions.resume(call.sender, function, purpose, self._next_block):
             self._allow(call)
             self._transactions.make(call.sender, function, purpose, self._next_block)
@@ -226,10 +227,12 @@ class EvmLedger:
             send(self._web3, self._accounts[call.sender], approve, self._gas)
             return
         approve = self._token.functions.approve(spender, amount)
-        purpose = f"Approve(sender={call.sender}, amount={amount}) for {spender.lower()}"
-        # One that was mined before and is used up is none that is under way.
-        if not self._transactions.resume(call.sender, approve, purpose, passed=UNLIMITED):
+        purpose = f"Approve(amount={amount}) for {self._describe(call)}"
+        if not self._transactions.resume(call.sender, approve, purpose, self._next_block):
             self._transactions.make(call.sender, approve, purpose, self._next_block)
+
+    def _describe(self, call: Call) -> str:
+        return f"{describe(call)} of {self.address}"
 
 
 class WallClock:

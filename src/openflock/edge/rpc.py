@@ -116,11 +116,7 @@ class Endpoints(JSONBaseProvider):
             self._verify(url)
         except WrongChain as error:
             raise _NoAnswer("is of another chain") from error
-        try:
-            answer = parse_answer(self._post(url, body))
-        except _NoAnswer:
-            self._verified.discard(url)  # who comes back may be another
-            raise
+        answer = parse_answer(self._post(url, body))
         if "error" in answer and is_transient(method, answer["error"]):
             raise _NoAnswer(f"says {show(answer['error']['message'])}")
         self._urls.remove(url)
@@ -157,6 +153,7 @@ class Endpoints(JSONBaseProvider):
         except requests.Timeout:
             raise _NoAnswer(f"does not answer within {self._timeout:g} s") from None
         except requests.ConnectionError:
+            self._verified.discard(url)  # who comes back may be another
             raise _NoAnswer("cannot be connected to") from None
         except requests.RequestException as error:  # its text may hold the URL
             raise _NoAnswer(f"fails: {type(error).__name__}") from None

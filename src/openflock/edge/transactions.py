@@ -7,17 +7,18 @@ are believed, has passed the old one and none of what was signed with it is in t
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, cast
 
 from eth_account.signers.local import LocalAccount
 from eth_account.typed_transactions.typed_transaction import TypedTransaction
 from hexbytes import HexBytes
 from web3 import Web3
-from web3.exceptions import ContractLogicError, TransactionNotFound, Web3Exception, Web3RPCError
+from web3.exceptions import TransactionNotFound, Web3RPCError
 from web3.types import TxReceipt
 
+from openflock.edge.answers import CHEAP, KNOWN, POOR, Unaffordable, explain_failure, faults, get_words, refusals, says
 from openflock.edge.journal import Journal, Transaction
 from openflock.edge.rpc import show
 from openflock.protocol.ports import Unreachable
@@ -26,38 +27,13 @@ from openflock.protocol.types import Address, Revert
 GWEI = 10**9
 MAX_FEE = 300 * GWEI  # what a unit of gas may cost, unless the account's owner says otherwise
 PATIENCE = 60.0  # seconds that a call waits to be mined before its caller is told to ask again
-RESEND = 10.0  # seconds between two sendings of the same transaction
+RESEND = 5.0  # seconds between two sendings of the same transaction
 REPLACE = 45.0  # seconds after which what no block took is replaced at a higher fee
 CHEAP_TRIES = 4  # replacements made at once, as long as an endpoint says that a transaction offers too little
 RAISE = 8  # a replacement offers an eighth (12.5 %) more, the most that endpoints ask for
 LOOKS = (0.02, 1.0)  # seconds between two looks for a receipt: at first, and at most
-SPARE_GAS = 4  # a quarter more gas than estimated: what others do in between may make a call dearer
+SPARE_GAS = 2  # times the estimate: what others do in between makes a call up to 1.9 times dearer (docs/gas.md)
 GAS_CAP = 2**24  # of one transaction, on chains since Osaka (EIP-7825)
-
-# How endpoints (geth, Anvil, Nethermind, Besu, Erigon) say that they know a transaction, or that its nonce is used ...
-KNOWN = (
-    "already known",
-    "alreadyknown",
-    "known transaction",
-    "already imported",
-    "already in mempool",
-    "already in the pool",
-)
-PASSED = ("nonce too low", "nonce is too low", "nonce_too_low", "oldnonce", "nonce has already been used")
-# ... and that it offers too little, beside another of the same nonce or as fees are now.
-CHEAP = (
-    "underpriced",
-    "replacementnotallowed",
-    "fee too low",
-    "less than block base fee",
-    "feetoolow",
-    "gas price below",
-)
-POOR = ("insufficient funds", "insufficientfunds", "insufficient balance", "gas required exceeds allowance")
-
-
-class Unaffordable(Unreachable):
-    """A transaction that would cost more gas money than allowed, or than there is."""
 
 
 class Transactions:
@@ -136,7 +112,7 @@ class Transactions:
             transaction: dict[str, Any] = function.build_transaction(options)
         if self._gas is None:
             estimate = transaction["gas"]
-            transaction["gas"] = max(estimate, min(estimate + estimate // SPARE_GAS, GAS_CAP))
+            transaction["gas"] = max(estimate, min(SPARE_GAS * estimate, GAS_CAP))
         return transaction
 
     def _offer(self, rivals: Sequence[Transaction]) -> dict[str, int]:
@@ -176,7 +152,7 @@ class Transactions:
                 missed = True
             elif receipt is None:
                 missed = False
-                self._push(mine)
+                self._push(sender, nonce)
                 receipt = self._find_receipt(mine)
             if receipt is not None:
                 return receipt
@@ -185,46 +161,42 @@ class Transactions:
                     f"no block took {purpose.split('(')[0]} within {self._patience:g} s; it is written down, and asking"
                     " again is safe"
                 )
-            time.sleep(min(pause, max(0.0, deadline - time.monotonic()) + 0.01))
+            time.sleep(pause)
             pause = min(1.5 * pause, LOOKS[1])
 
-    def _push(self, mine: Sequence[Transaction]) -> None:
-        """Send the newest form of a transaction, now and then again; replace it when its time has come."""
-        newest, now = mine[-1], time.monotonic()
-        if time.time() - newest.time > REPLACE:
-            self._replace(newest, mine)
-        elif now - self._sent.get(newest.hash, -RESEND) >= RESEND:
-            self._sent[newest.hash] = now
-            if not self._send(newest) and len(mine) < CHEAP_TRIES:
-                self._replace(newest, mine)
+    def _push(self, sender: Address, nonce: int) -> None:
+        """Send what no block took yet up to a nonce, now and then again; replace what has waited too long.
 
-    def _replace(self, newest: Transaction, mine: Sequence[Transaction]) -> None:
-        """Sign the same again at a higher fee; at the limit, send what there is."""
-        try:
-            offer = self._offer(mine)
-        except Unaffordable:
-            if self._sent.get(newest.hash, -RESEND) + RESEND <= time.monotonic():
-                self._sent[newest.hash] = time.monotonic()
-                self._send(newest)
-            return
-        self._write(newest.sender, newest.purpose, decode(newest.raw) | offer)
+        What vanished with the blocks that it was in must go first: a chain takes nonces in order.
+        """
+        under_way, first = self._list_open(sender), self._count(sender, "latest")
+        for number in sorted({item.nonce for item in under_way if first <= item.nonce <= nonce}):
+            same = [item for item in under_way if item.nonce == number]
+            newest = same[-1]
+            is_cheap = not self._send(newest) and len(same) < CHEAP_TRIES
+            if is_cheap or time.time() - newest.time > REPLACE:
+                with suppress(Unaffordable):  # then what was sent has to do
+                    self._write(sender, newest.purpose, decode(newest) | self._offer(same))
 
     def _send(self, transaction: Transaction) -> bool:
-        """Send a transaction; answer whether it offers enough."""
+        """Send a transaction unless it was sent just now; answer whether it offers enough."""
+        if time.monotonic() - self._sent.get(transaction.hash, -RESEND) < RESEND:
+            return True
+        is_enough = True
         try:
             self._web3.eth.send_raw_transaction(HexBytes(transaction.raw))
         except Web3RPCError as error:
-            said = str((error.rpc_response or {}).get("error", {}).get("message", error))
-            words = said.lower()
-            if any(word in words for word in CHEAP):
-                return False
-            if any(word in words for word in POOR):
+            is_enough = not says(error, CHEAP)
+            if says(error, POOR):
                 raise Unaffordable(
                     f"{transaction.sender} has too little of the chain's own coin to pay for gas: send it some"
                 ) from error
-            if not any(word in words for word in KNOWN + PASSED):
-                raise Unreachable(f"the RPC endpoint does not take a transaction: it says {show(said)}") from error
-        return True
+            if is_enough and not says(error, KNOWN):
+                raise Unreachable(
+                    f"the RPC endpoint does not take a transaction: it says {show(get_words(error))}"
+                ) from error
+        self._sent[transaction.hash] = time.monotonic()
+        return is_enough
 
     # --- What the chain says ---
 
@@ -235,9 +207,11 @@ class Transactions:
         for transaction in reversed(transactions):
             try:
                 with faults():
-                    return self._web3.eth.get_transaction_receipt(HexBytes(transaction.hash))
+                    receipt = self._web3.eth.get_transaction_receipt(HexBytes(transaction.hash))
             except TransactionNotFound:
                 continue
+            self._sent.pop(transaction.hash, None)  # should its block vanish, it is sent again at once
+            return receipt
         return None
 
     def _is_passed(self, sender: Address, nonce: int) -> bool:
@@ -254,10 +228,9 @@ class Transactions:
 # --- Helpers -------------------------------------------------------------------------------------------------
 
 
-def decode(transaction: Transaction | bytes) -> dict[str, Any]:
+def decode(transaction: Transaction) -> dict[str, Any]:
     """Decode what was signed, without its signature."""
-    raw = transaction if isinstance(transaction, bytes) else transaction.raw
-    fields = TypedTransaction.from_bytes(HexBytes(raw)).as_dict()
+    fields = TypedTransaction.from_bytes(HexBytes(transaction.raw)).as_dict()
     return {name: value for name, value in fields.items() if name not in ("v", "r", "s")}
 
 
@@ -268,50 +241,6 @@ def raise_fee(fee: int) -> int:
     1126
     """
     return fee + fee // RAISE + 1
-
-
-@contextmanager
-def refusals() -> Iterator[None]:
-    """Raise what a contract refuses as Revert, with its reason."""
-    try:
-        yield
-    except ContractLogicError as error:
-        raise Revert(str(error.message).removeprefix("execution reverted: ")) from error
-
-
-@contextmanager
-def faults() -> Iterator[None]:
-    """Raise as Unreachable what an endpoint could not answer, or answered in no form that web3.py reads."""
-    try:
-        yield
-    except (ContractLogicError, TransactionNotFound):
-        raise
-    except Web3RPCError as error:
-        said = str((error.rpc_response or {}).get("error", {}).get("message", error))
-        if any(word in said.lower() for word in POOR):
-            raise Unaffordable(
-                "the account has too little of the chain's own coin to pay for gas: send it some"
-            ) from error
-        raise Unreachable(f"the RPC endpoint does not answer: it says {show(said)}") from error
-    except Web3Exception as error:
-        raise Unreachable(f"the RPC endpoint gives no usable answer: {show(str(error))}") from error
-
-
-def explain_failure(function: Any, sender: Address, receipt: TxReceipt) -> str:
-    """Say why a mined transaction failed.
-
-    The receipt does not; asked again, at the time of its block or on what was before it, the contract does: what came
-    too late now was in time a block before.
-    """
-    for block in (receipt["blockNumber"], receipt["blockNumber"] - 1):
-        try:
-            with refusals(), faults():
-                function.call({"from": Web3.to_checksum_address(sender)}, block_identifier=block)
-        except Revert as error:
-            return str(error)
-        except Unreachable:
-            break  # a state so old is not kept
-    return "the transaction failed, perhaps for want of gas"
 
 
 def send(web3: Web3, account: LocalAccount, function: Any, gas: int | None) -> TxReceipt:
