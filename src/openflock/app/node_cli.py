@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 commands = typer.Typer(help="Run a node of a task, ask how it does, take its stake back.", no_args_is_help=True)
 
 Task = Annotated[str, typer.Option(help="Address of the task.")]
-Rpc = Annotated[str, typer.Option(help="JSON-RPC URL of the chain; several with commas between, for failover.")]
+Rpc = Annotated[
+    str,
+    typer.Option(envvar="OPENFLOCK_RPC", help="JSON-RPC URL of the chain; several with commas between, for failover."),
+]  # a URL may hold a key, which arguments would show to all users of the machine
 Store = Annotated[str, typer.Option(help="Where the task's blobs are: a directory, s3://, http(s):// or torrent:.")]
 Wallet = Annotated[Path | None, typer.Option(help="The wallet's keystore.")]
 Dir = Annotated[Path | None, typer.Option("--dir", help="The node's own directory; ./node-TASK-ADDRESS if not said.")]
