@@ -1,8 +1,10 @@
 import logging
+import sys
 
 import pytest
 import torch
 
+from openflock.app.cli import main
 from openflock.app.settings import parse_config
 from openflock.app.simulate import simulate
 
@@ -42,3 +44,31 @@ def config_file(tmp_path):
     file = tmp_path / "small.toml"
     file.write_text(TOML)
     return file
+
+
+@pytest.fixture
+def call(monkeypatch, capfd):
+    """The command in this process, where the heavy libraries are loaded already: exit code, stdout and stderr."""
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["openflock", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        out, err = capfd.readouterr()
+        return caught.value.code or 0, out, err
+
+    return call
+
+
+@pytest.fixture
+def refuse(call):
+    """The command where it must be refused: one line on stderr, nothing of a traceback, exit code 2; the line."""
+
+    def refuse(*arguments):
+        code, _, err = call(*arguments)
+        assert code == 2, err
+        assert err.startswith("openflock: ")
+        assert err.count("\n") == 1, err
+        return err
+
+    return refuse

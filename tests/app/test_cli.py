@@ -10,7 +10,6 @@ import time
 import pytest
 import torch
 
-from openflock.app.cli import main
 from openflock.learn.data import parse_row
 from openflock.learn.encode import collate, encode_rows
 from openflock.learn.skills import generate_rows
@@ -25,20 +24,6 @@ def run(*arguments, **options):
     """The command as a user runs it."""
     command = [sys.executable, "-c", "from openflock.app.cli import main; main()", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False, env=ENVIRONMENT, **options)
-
-
-@pytest.fixture
-def call(monkeypatch, capfd):
-    """The command in this process, where the heavy libraries are loaded already: exit code, stdout and stderr."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["openflock", *map(str, arguments)])
-        with pytest.raises(SystemExit) as caught:
-            main()
-        out, err = capfd.readouterr()
-        return caught.value.code or 0, out, err
-
-    return call
 
 
 # --- Help ----------------------------------------------------------------------------------------------------
@@ -80,15 +65,6 @@ def write_data(folder, bad=""):
     return folder
 
 
-def refuse(call, *arguments):
-    """One line on stderr, nothing of a traceback, exit code 2; return the line."""
-    code, _, err = call(*arguments)
-    assert code == 2, err
-    assert err.startswith("openflock: ")
-    assert err.count("\n") == 1, err
-    return err
-
-
 @pytest.mark.parametrize(
     ("changes", "fault", "mend"),
     [
@@ -109,22 +85,22 @@ def refuse(call, *arguments):
     ],
     ids=lambda value: str(value)[:40],
 )
-def test_a_configuration_that_cannot_run_is_refused_in_one_line(call, config_file, tmp_path, changes, fault, mend):
+def test_a_configuration_that_cannot_run_is_refused_in_one_line(refuse, config_file, tmp_path, changes, fault, mend):
     options = [part for change in changes for part in ("--set", change)]
-    line = refuse(call, "simulate", config_file, "--out", tmp_path / "run", *options)
+    line = refuse("simulate", config_file, "--out", tmp_path / "run", *options)
     assert fault in line
     assert mend in line
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is such a device")
-def test_a_device_that_is_not_there_is_named(call, config_file, tmp_path):
-    line = refuse(call, "simulate", config_file, "--out", tmp_path / "run", "--set", "device=cuda")
+def test_a_device_that_is_not_there_is_named(refuse, config_file, tmp_path):
+    line = refuse("simulate", config_file, "--out", tmp_path / "run", "--set", "device=cuda")
     assert "device: no cuda on this machine; set device=cpu" in line
 
 
-def test_a_missing_configuration_is_named(call, tmp_path):
-    assert "none.toml: no such file" in refuse(call, "simulate", tmp_path / "none.toml", "--out", tmp_path / "run")
-    assert "is a directory" in refuse(call, "simulate", tmp_path, "--out", tmp_path / "run")
+def test_a_missing_configuration_is_named(refuse, tmp_path):
+    assert "none.toml: no such file" in refuse("simulate", tmp_path / "none.toml", "--out", tmp_path / "run")
+    assert "is a directory" in refuse("simulate", tmp_path, "--out", tmp_path / "run")
 
 
 @pytest.mark.parametrize(
@@ -138,23 +114,23 @@ def test_a_missing_configuration_is_named(call, tmp_path):
         (ROW, "data: second has 1 rows, too few for 2 nodes"),
     ],
 )
-def test_bad_rows_are_named_by_file_and_line(call, config_file, tmp_path, bad, fault):
+def test_bad_rows_are_named_by_file_and_line(refuse, config_file, tmp_path, bad, fault):
     data = write_data(tmp_path / "data", bad)
     changes = ["--set", f"data={data}", "--set", "domains=[]"]
-    assert fault in refuse(call, "simulate", config_file, "--out", tmp_path / "run", *changes)
+    assert fault in refuse("simulate", config_file, "--out", tmp_path / "run", *changes)
 
 
-def test_a_mended_configuration_runs_in_the_same_directory(call, config_file, tmp_path):
+def test_a_mended_configuration_runs_in_the_same_directory(call, refuse, config_file, tmp_path):
     arguments = ["simulate", config_file, "--out", tmp_path / "run", "--set", "rules.rounds=1"]
-    refuse(call, *arguments, "--set", "rules.min_nodes=1")
+    refuse(*arguments, "--set", "rules.min_nodes=1")
     code, out, err = call(*arguments)
     assert (code, err) == (0, "")
     assert "digest of the global state" in out
 
 
-def test_a_directory_of_another_run_is_refused_and_left(call, config_file, finished):
+def test_a_directory_of_another_run_is_refused_and_left(refuse, config_file, finished):
     before = (finished / "run.json").read_bytes()
-    line = refuse(call, "simulate", config_file, "--out", finished, "--set", "seed=9")
+    line = refuse("simulate", config_file, "--out", finished, "--set", "seed=9")
     assert "another configuration (seed); choose another --out" in line
     assert (finished / "run.json").read_bytes() == before
 
@@ -169,35 +145,35 @@ def test_the_same_command_again_shows_the_summary_and_trains_nothing(call, confi
 
 
 @pytest.mark.parametrize("command", ["audit", "export", "chat"])
-def test_a_directory_that_holds_no_run_is_named(call, tmp_path, command):
+def test_a_directory_that_holds_no_run_is_named(refuse, tmp_path, command):
     rest = {"audit": [], "export": [tmp_path / "out"], "chat": ["--say", "hello"]}[command]
-    assert "is not a run directory: it has no run.json" in refuse(call, command, tmp_path, *rest)
+    assert "is not a run directory: it has no run.json" in refuse(command, tmp_path, *rest)
 
 
-def test_an_audit_of_nothing_or_of_too_much_says_what_to_give(call, finished):
-    assert "give a run directory, or --task, --rpc and --store" in refuse(call, "audit")
-    assert "give a run directory, or" in refuse(call, "audit", finished, "--rpc", "http://127.0.0.1:1")
+def test_an_audit_of_nothing_or_of_too_much_says_what_to_give(refuse, finished):
+    assert "give a run directory, or --task, --rpc and --store" in refuse("audit")
+    assert "give a run directory, or" in refuse("audit", finished, "--rpc", "http://127.0.0.1:1")
 
 
 @pytest.mark.parametrize(
     ("rpc", "fault"),
     [("http://127.0.0.1:1", "http://127.0.0.1:1 cannot be connected to; check the URL"), ("no url", "is not named")],
 )
-def test_an_endpoint_that_does_not_answer_is_named(call, tmp_path, rpc, fault):
-    line = refuse(call, "audit", "--task", "0x" + "11" * 20, "--rpc", rpc, "--store", tmp_path)
+def test_an_endpoint_that_does_not_answer_is_named(refuse, tmp_path, rpc, fault):
+    line = refuse("audit", "--task", "0x" + "11" * 20, "--rpc", rpc, "--store", tmp_path)
     assert "--rpc: " in line
     assert fault in line
 
 
-def test_a_store_that_is_not_there_is_named(call, tmp_path):
+def test_a_store_that_is_not_there_is_named(refuse, tmp_path):
     store = tmp_path / "none"
-    line = refuse(call, "audit", "--task", "0x" + "11" * 20, "--rpc", "http://127.0.0.1:1", "--store", store)
+    line = refuse("audit", "--task", "0x" + "11" * 20, "--rpc", "http://127.0.0.1:1", "--store", store)
     assert "none: no such directory" in line
 
 
-def test_an_export_over_files_is_refused(call, finished, tmp_path):
+def test_an_export_over_files_is_refused(refuse, finished, tmp_path):
     (tmp_path / "mine").write_text("x")
-    assert "is not empty; choose another directory" in refuse(call, "export", finished, tmp_path)
+    assert "is not empty; choose another directory" in refuse("export", finished, tmp_path)
 
 
 def test_one_line_is_all_that_a_user_sees_in_a_shell_too(tmp_path):
