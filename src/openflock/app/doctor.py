@@ -13,6 +13,12 @@ from rich.table import Table
 NEEDED_MEMORY = 2 * 2**30
 NEEDED_DISK = 2**30
 PACKAGES = ("torch", "transformers", "peft", "accelerate", "datasets", "safetensors", "web3", "eth-tester", "py-evm")
+# What a module is for, by the extra that brings it.
+EXTRAS = (
+    ("s3fs", "s3", "a blob store at s3://"),
+    ("libtorrent", "torrent", "a blob store at torrent:"),
+    ("prometheus_client", "metrics", "openflock node run --metrics-port"),
+)
 
 Finding = tuple[str, bool, str]  # what was looked at, whether it is well, what was found or how to mend it
 
@@ -87,10 +93,30 @@ def examine_contracts() -> Iterator[Finding]:
     yield "built-in base", well, str(base) if well else "not in the package; install it again"
 
 
+def examine_extras() -> Iterator[Finding]:
+    """Look for what only some commands need; nothing of it must be there."""
+    from importlib.util import find_spec
+
+    from openflock.edge.anvil import find_anvil
+
+    anvil = find_anvil()
+    yield "anvil", True, str(anvil) if anvil else "none; devnet needs it: make .anvil/installed (it takes npm)"
+    npm = shutil.which("npm")
+    yield (
+        "npm",
+        True,
+        npm or "none; it installs anvil (Debian: apt-get install npm), or set OPENFLOCK_ANVIL to anvil's path",
+    )
+    for module, extra, use in EXTRAS:
+        found = find_spec(module) is not None
+        yield extra, True, f"{module} is there" if found else f"none; {use} needs it: pip install 'openflock[{extra}]'"
+
+
 EXAMINATIONS: tuple[Callable[[], Iterator[Finding]], ...] = (
     examine_python,
     examine_packages,
     examine_accelerator,
     examine_machine,
     examine_contracts,
+    examine_extras,
 )
