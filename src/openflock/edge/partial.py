@@ -35,6 +35,7 @@ def open_partial(directory: Path, digest: Digest, deadline: float) -> Iterator[B
         try:
             yield file
         finally:
+            file.flush()
             if _is_at(file, path) and os.fstat(file.fileno()).st_size == 0:
                 path.unlink()
 
