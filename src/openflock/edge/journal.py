@@ -26,6 +26,10 @@ class JournalLocked(ValueError):
     """A journal that another process holds."""
 
 
+class NotAJournal(ValueError):
+    """A file that is something else, or damaged."""
+
+
 @dataclass(frozen=True)
 class Transaction:
     """A signed transaction, as it was before it was sent; `purpose` says in words what it is to do."""
@@ -60,9 +64,16 @@ class Journal:
         self.path = path
         path.touch(mode=0o600)
         self._database = sqlite3.connect(path, isolation_level=None)
-        self._database.execute("PRAGMA journal_mode = WAL")
-        self._database.execute("PRAGMA synchronous = FULL")
-        self._database.executescript(SCHEMA)
+        try:
+            self._database.execute("PRAGMA journal_mode = WAL")
+            self._database.execute("PRAGMA synchronous = FULL")
+            self._database.executescript(SCHEMA)
+        except sqlite3.OperationalError:  # a full disk, say, of a journal that is one
+            self.close()
+            raise
+        except sqlite3.DatabaseError as error:
+            self.close()
+            raise NotAJournal(f"{path} is no journal ({error}): move it away, or name another directory") from error
 
     def remember(self, task: Address, node: Address, round_number: int, act: Act, content: bytes) -> None:
         """Write down what a node is about to commit to; a second content for the same act is refused."""
