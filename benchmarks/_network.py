@@ -59,7 +59,8 @@ class Seat:
 
     def start(self, environment: Mapping[str, str], skew: int = 0) -> None:
         """Start it, or start it again; its wall clock may be off by some seconds."""
-        shifted = {"PYTHONPATH": str(SKEW), "OPENFLOCK_SKEW": str(skew)} if skew else {}
+        path = os.pathsep.join((str(SKEW), environment.get("PYTHONPATH", "")))
+        shifted = {"PYTHONPATH": path, "OPENFLOCK_SKEW": str(skew)} if skew else {}
         self.skew, self.starts = skew, self.starts + 1
         self.process = start_process(self.command, self.directory / "output.txt", {**environment, **shifted})
 

@@ -25,6 +25,15 @@ class Mood:
 CALM = Mood()
 
 
+class Server(ThreadingHTTPServer):
+    """A server that is not surprised when who asked is gone: killed, perhaps."""
+
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing."""
+
+
 class Proxy:
     """One port that passes HTTP on to another; `faults` counts what was done to it."""
 
@@ -32,8 +41,7 @@ class Proxy:
         """Choose a free port, and listen on it as long as the context lasts."""
         self.target, self.mood, self.faults = urlsplit(target).netloc, CALM, Counter[str]()
         self._random, self._lock = Random(seed), Lock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _make_handler(self))
-        self._server.daemon_threads = True
+        self._server = Server(("127.0.0.1", 0), _make_handler(self))
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
     def __enter__(self) -> "Proxy":
@@ -108,7 +116,7 @@ def _make_handler(proxy: Proxy) -> type[BaseHTTPRequestHandler]:
                 self.end_headers()
                 self.wfile.write(b"" if self.command == "HEAD" else body)
             except OSError:
-                self.close_connection = True  # who asked is gone: killed, perhaps
+                self.close_connection = True  # who asked is gone
 
         def log_message(self, *_: object) -> None:
             pass
