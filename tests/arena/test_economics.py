@@ -165,6 +165,14 @@ def test_demands_name_every_honest_role_but_a_sole_holder_and_every_cheat(lines)
     assert not demands["veto abuse: profit over honesty, upper bound"]
 
 
+def test_honest_proposals_are_counted_without_those_of_cheats(lines):
+    finding = find(lines, BY_NAME["veto abuse"], COALITION_ROLE)
+    assert (finding.merged, finding.rejected) == (1, 0)
+    harmed = {0: describe(BY_NAME["honest"], run("griefing: harm, as half of a domain"), ROUNDS, 0)}
+    grief = BY_NAME["griefing: harm, as half of a domain"]
+    assert find({grief.name: harmed, "honest": {0: lines["honest"][0]}}, grief, COALITION_ROLE).rejected == 1
+
+
 def test_every_cheat_is_compared_with_a_scenario_that_is_there():
     assert {scenario.versus for scenario in SCENARIOS} <= {"", *BY_NAME}
     assert len(BY_NAME) == len(SCENARIOS)

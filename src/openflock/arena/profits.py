@@ -1,13 +1,15 @@
 """Profits: what every strategy earns, with intervals over seeds, and what must hold of it."""
 
+from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from openflock.arena.economics import Market, Played
-from openflock.arena.scenarios import MINORITY, POOL, SCENARIOS, Scenario, build_players
+from openflock.arena.scenarios import COALITION_ROLE, MINORITY, POOL, SCENARIOS, Scenario, build_players
 from openflock.arena.scene import Figures
 from openflock.arena.statistics import Interval, compute_bootstrap, pair
+from openflock.arena.strategies import SPECIALIST
 from openflock.protocol.rules import Rules
 
 AMOUNTS = ("earned", "even", "lost", "cost", "profit")
@@ -72,6 +74,8 @@ class Finding:
     profit: Interval
     advantage: Interval | None
     even: Interval | None  # the advantage, were every round's budget the same
+    merged: float  # share of rounds that moved the state
+    rejected: float  # share of honest proposals that were not merged
 
 
 @dataclass(frozen=True)
@@ -98,12 +102,13 @@ def find(lines: Lines, scenario: Scenario, role: str) -> Finding:
     """Sum one role of a scenario up over seeds."""
     mine = {name: _collect(lines, scenario.name, role, name) for name in AMOUNTS}
     earned, _, lost, cost, profit = (compute_bootstrap(list(mine[name].values())) for name in AMOUNTS)
+    shares = (_share_merged(lines[scenario.name].values()), _share_rejected(lines[scenario.name].values(), scenario))
     if not scenario.versus:
-        return Finding(scenario.name, role, earned, lost, cost, profit, None, None)
+        return Finding(scenario.name, role, earned, lost, cost, profit, None, None, *shares)
     honest = {name: _collect(lines, scenario.versus, role, name) for name in AMOUNTS}
     advantage = compute_bootstrap(pair(mine["profit"], honest["profit"]))
     evened = compute_bootstrap(pair(_even_out(mine), _even_out(honest)))
-    return Finding(scenario.name, role, earned, lost, cost, profit, advantage, evened)
+    return Finding(scenario.name, role, earned, lost, cost, profit, advantage, evened, *shares)
 
 
 def _collect(lines: Lines, scenario: str, role: str, amount: str) -> dict[Hashable, float]:
@@ -112,6 +117,18 @@ def _collect(lines: Lines, scenario: str, role: str, amount: str) -> dict[Hashab
 
 def _even_out(amounts: Mapping[str, Mapping[Hashable, float]]) -> dict[Hashable, float]:
     return {seed: even - amounts["lost"][seed] - amounts["cost"][seed] for seed, even in amounts["even"].items()}
+
+
+def _share_merged(lines: Iterable[Line]) -> float:
+    outcomes = sum((Counter(line["outcomes"]) for line in lines), Counter[str]())
+    return outcomes["MERGED"] / outcomes.total()
+
+
+def _share_rejected(lines: Iterable[Line], scenario: Scenario) -> float:
+    verdicts: Counter[str] = sum((Counter(line["verdicts"]) for line in lines), Counter[str]())
+    cheats = {scenario.subject if scenario.versus else "", COALITION_ROLE if scenario.coalition != SPECIALIST else ""}
+    honest = [(name, count) for name, count in verdicts.items() if name.split(": ")[0] not in cheats]
+    return sum(count for name, count in honest if not name.endswith("PAID")) / sum(count for _, count in honest)
 
 
 def demand_all(findings: Sequence[Finding]) -> list[Demand]:

@@ -1,8 +1,8 @@
 """Scenarios: every strategy in the same small economy, beside the same seats held honestly.
 
 Eight honest nodes with 70 % of the stake: three specialists and a generalist in one domain, three specialists in
-another, the only holder of a third. A coalition has the other 30 %. In some scenarios it is honest, and one of the
-specialists of the first domain, the `lone` one, is not.
+another, the only holder of a third. A coalition has the other 30 %. In some scenarios it is honest, and a single
+node is not: the `lone` specialist of the first domain, or the minority holder.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -29,8 +29,8 @@ class Scenario:
     name: str
     coalition: Strategy = SPECIALIST
     domains: tuple[int, ...] = (0, 1, 0, 1)  # of the coalition's nodes, which share its stake equally
-    lone: Strategy = SPECIALIST
     subject: str = COALITION_ROLE  # whose profit the scenario is about
+    single: Strategy = SPECIALIST  # of the subject, where that is not the coalition
     versus: str = ""  # empty: nobody cheats
     searched: bool = False  # one specialist looks for backdoors
     figures: Mapping[str, float] = field(default_factory=dict)
@@ -40,8 +40,16 @@ class Scenario:
 def lazy(name: str, mark: Callable[[Scene, Player, int], Mark]) -> Iterator[Scenario]:
     """Let one node vote unseen, where all offer good updates, and where the coalition poisons."""
     strategy = replace(SPECIALIST, mark=mark, veto=does.veto_never)
-    yield Scenario(f"lazy voter: {name}", lone=strategy, subject=LONE, versus="honest")
-    yield Scenario(f"lazy voter: {name}, beside poison", POISONER, lone=strategy, subject=LONE, versus="loud poison")
+    yield Scenario(f"lazy voter: {name}", subject=LONE, single=strategy, versus="honest")
+    yield Scenario(f"lazy voter: {name}, beside poison", POISONER, subject=LONE, single=strategy, versus="loud poison")
+
+
+def idle(holders: str, versus: str, domains: tuple[int, ...]) -> Scenario:
+    """Let the minority holder send nothing: where that earns more, its honest work is not paid."""
+    strategy = replace(SPECIALIST, offer=does.send_zero)
+    return Scenario(
+        f"free rider: {holders} of a domain", SPECIALIST, domains, subject=MINORITY, single=strategy, versus=versus
+    )
 
 
 def cheat(name: str, domains: tuple[int, ...] = (0, 1, 0, 1), versus: str = "honest", **acts: Any) -> Scenario:
@@ -71,6 +79,9 @@ SCENARIOS = (
           offer=does.train_once, mark=does.look_once),
     cheat("free rider: zero update", offer=does.send_zero),
     cheat("free rider: noise", offer=does.send_noise),
+    idle("the only holder", "honest", (0, 1, 0, 1)),
+    idle("one of two holders", "honest, two hold the third domain", (2, 1, 0, 1)),
+    idle("one of three holders", "honest, three hold the third domain", (2, 2, 0, 1)),
     cheat("copycat: near-duplicates", (1,) * 4, offer=does.train_and_copy),
     cheat("copycat: others' old updates", offer=does.send_stale),
     cheat("loud poison", offer=does.poison_loudly),
@@ -100,10 +111,10 @@ def build_players(scenario: Scenario, seed: int) -> list[Player]:
     seats = [
         ("specialist", 0, STAKE, SPECIALIST),
         ("searcher" if scenario.searched else "specialist", 0, STAKE, searcher),
-        (LONE, 0, STAKE, scenario.lone),
+        (LONE, 0, STAKE, scenario.single if scenario.subject == LONE else SPECIALIST),
         ("generalist", 0, STAKE, GENERALIST),
         *[("specialist", 1, STAKE, SPECIALIST)] * 3,
-        (MINORITY, 2, STAKE, SPECIALIST),
+        (MINORITY, 2, STAKE, scenario.single if scenario.subject == MINORITY else SPECIALIST),
     ]
     share = COALITION // len(scenario.domains)
     seats += [(COALITION_ROLE, domain, share, scenario.coalition) for domain in scenario.domains]
