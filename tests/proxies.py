@@ -102,9 +102,8 @@ class RpcProxy(Endpoint):
         reply = fetch(self.target, request)
         if request["method"] in self.blind:
             return None
-        if reply and request["method"] in self.lies:
-            result = json.loads(reply[1])["result"]
-            return 200, encode(request, result=self.lies[request["method"]](result))
+        if reply and request["method"] in self.lies and "result" in (answer := json.loads(reply[1])):
+            return 200, encode(request, result=self.lies[request["method"]](answer["result"]))
         return FAULTS[name](request) if failing else reply
 
 

@@ -17,6 +17,7 @@ from web3.middleware import ExtraDataToPOAMiddleware
 from web3.providers import JSONBaseProvider
 from web3.types import RPCEndpoint, RPCResponse
 
+from openflock.edge.shapes import Misshapen, check_result
 from openflock.protocol.ports import Unreachable
 
 TIMEOUT = 10.0  # seconds that one request may take
@@ -116,7 +117,7 @@ class Endpoints(JSONBaseProvider):
             self._verify(url)
         except WrongChain as error:
             raise _NoAnswer("is of another chain") from error
-        answer = parse_answer(self._post(url, body))
+        answer = parse_answer(self._post(url, body), method)
         if "error" in answer and is_transient(method, answer["error"]):
             raise _NoAnswer(f"says {show(answer['error']['message'])}")
         self._urls.remove(url)
@@ -126,11 +127,10 @@ class Endpoints(JSONBaseProvider):
     def _verify(self, url: str) -> None:
         if url in self._verified:
             return
-        answer = parse_answer(self._post(url, self.encode_rpc_request(RPCEndpoint("eth_chainId"), [])))
-        try:
-            found = int(answer["result"], 16)
-        except (KeyError, TypeError, ValueError):
-            raise _NoAnswer("does not say which chain it is") from None
+        answer = parse_answer(self._post(url, self.encode_rpc_request(RPCEndpoint("eth_chainId"), [])), "eth_chainId")
+        if "error" in answer:
+            raise _NoAnswer("does not say which chain it is")
+        found = int(answer["result"], 16)
         if self.chain is None:
             self.chain = found
         if found != self.chain:
@@ -212,7 +212,7 @@ def is_transient(method: str, error: Any) -> bool:
     return error.get("code") in TRANSIENT_CODES or any(word in message for word in TRANSIENT_WORDS)
 
 
-def parse_answer(data: bytes) -> RPCResponse:
+def parse_answer(data: bytes, method: str) -> RPCResponse:
     """Parse a JSON-RPC answer of the form that web3.py takes for granted."""
     try:
         answer = None if is_deep(data) else json.loads(data)
@@ -222,7 +222,10 @@ def parse_answer(data: bytes) -> RPCResponse:
     if not isinstance(answer, dict) or ("result" in answer) == (error is not None):
         raise _NoAnswer("answers with something that is not JSON-RPC")
     if error is None:
-        return {"jsonrpc": "2.0", "id": 0, "result": answer["result"]}
+        try:
+            return {"jsonrpc": "2.0", "id": 0, "result": check_result(method, answer["result"])}
+        except Misshapen:
+            raise _NoAnswer(f"answers {method} with something else") from None
     if not isinstance(error, dict) or not isinstance(error.get("message"), str):
         raise _NoAnswer("answers with an error that does not say what")
     code = error.get("code")
