@@ -70,8 +70,11 @@ class Swarm:
         torrent.connect_peer(peer, 0, 0)
 
     def move(self, torrent: Any, directory: Path) -> None:
-        """Move a whole file, when all of it is written, and write to it no more; raise Unreachable if it will not."""
-        torrent.set_flags(lt.torrent_flags.upload_mode)
+        """Move a whole file, when all of it is written; raise Unreachable if it will not.
+
+        Its flags are left alone: in libtorrent 2.1.1 upload_mode, set while requests are still out for what has come
+        from elsewhere, ends the process.
+        """
         torrent.move_storage(str(directory))
         deadline = time.monotonic() + PATIENCE
         while (status := torrent.status()).moving_storage or Path(status.save_path) != directory:

@@ -216,8 +216,8 @@ class TorrentStore:
         """Connect to who is said to have a blob, and say that it will be here too."""
         peers = set(offer.peers)
         with suppress(Unreachable):  # the trackers may be gone while the peers are not
+            self.trackers.announce(digest, offer.outline, self.swarm.port)  # first: of two who come, one sees the other
             peers.update(*(other.peers for other in self.trackers.look_up(digest) if other.outline == offer.outline))
-            self.trackers.announce(digest, offer.outline, self.swarm.port)
         for peer in peers:
             self.swarm.connect(torrent, peer)
 
