@@ -30,6 +30,7 @@ from ..protocol import helpers
 from ..protocol.helpers import POOL, STAKE, make_rules
 
 GAS = 25_000_000
+SHAKEN = 2  # blocks that a shaken chain takes back after each call
 WEALTH = 10**9
 ACCOUNTS = [Account.from_key(sha256(f"behaviour {index}".encode()).digest()) for index in range(6)]
 KEYS = {account.address.lower(): account for account in ACCOUNTS}
@@ -55,13 +56,19 @@ def open_anvil(rules: Rules) -> tuple[Ledger, Clock]:
     return deploy(chain.web3, rules, GAS), chain
 
 
-def open_journalled(rules: Rules) -> tuple[Ledger, Clock]:
+def open_shaken(rules: Rules) -> tuple[Ledger, Clock]:
+    """As a node's process has it on a chain whose newest blocks may still go."""
+    return open_journalled(rules, SHAKEN)
+
+
+def open_journalled(rules: Rules, confirmations: int = 0) -> tuple[Ledger, Clock]:
     """As a node's process has it: over the provider with failover, each transaction written down before it is sent."""
     chain = AnvilChain([CREATOR, OUTSIDER, *NODES])
     journal = Journal(Path(mkdtemp()) / "journal.db")
     weakref.finalize(chain, rmtree, journal.path.parent)
     ledger = deploy(chain.web3, rules, GAS)
-    return EvmLedger(chain.web3, ledger.address, KEYS, journal=journal), chain
+    chain.mine(SHAKEN)
+    return EvmLedger(chain.web3, ledger.address, KEYS, None, confirmations, journal), chain
 
 
 def deploy(web3: Web3, rules: Rules, gas: int) -> EvmLedger:
@@ -109,6 +116,7 @@ OPENERS: dict[str, Callable[[Rules], tuple[Ledger, Clock]]] = {
     "evm": open_evm,
     "anvil": open_anvil,
     "journalled": open_journalled,
+    "shaken": open_shaken,
 }
 KINDS = [
     "spec",
@@ -130,10 +138,17 @@ class Desk:
 
     def submit(self, call: Call) -> None:
         keyless = call.sender == helpers.OUTSIDER  # who moves the task on in the helpers, and cannot sign
+        mine = replace(call, sender=OUTSIDER) if keyless else call
         try:
-            self.ledger.submit(replace(call, sender=OUTSIDER) if keyless else call)
+            self.ledger.submit(mine)
+            if self.kind == "shaken":  # the call's block goes; asked for again, it is made again; then it is believed
+                then = self.clock.get_time()
+                self.clock.anvil.request("anvil_reorg", SHAKEN, [])
+                self.clock.wait_until(then)  # the blocks in its place are as early as those before it
+                self.ledger.submit(mine)
+                self.clock.mine(SHAKEN)
         except Revert:
-            if self.kind == "journalled":
+            if self.kind in ("journalled", "shaken"):
                 # The helpers count on refused calls to be blocks; here one is refused unsent, as the last block has it.
                 self.clock.mine(2)
             raise

@@ -8,7 +8,7 @@ from openflock.protocol.replay import Divergence, Replica
 from openflock.protocol.types import Act, Flag, Outcome, Phase, Revert, commit_phase
 
 from ..protocol.helpers import STAKE, Play, advance, get_actors, make_commit, make_opening, play_phase, play_round
-from .ledgers import CREATOR, KINDS, NODES, OUTSIDER, Desk
+from .ledgers import CREATOR, KINDS, NODES, OUTSIDER, Desk, needs_anvil
 
 CULPRIT = NODES[0]
 EXACT = KINDS[:2]  # ledgers whose clock stands still between calls; a node's own runs with the wall
@@ -208,6 +208,18 @@ def test_a_round_gives_the_same_events_on_every_kind(name):
         assert items == stripped["spec"], kind
     if name != "all agree" and outcome == Outcome.MERGED:
         assert any(isinstance(item, Slashed) for item in logs["evm"])
+
+
+@needs_anvil[0]
+@needs_anvil[1]
+def test_a_round_whose_every_call_is_taken_back_once_gives_the_same_events():
+    play, outcome = PLAYS["one hides its ballot and one never attests"]
+    plain, shaken = (
+        list_items(play_round(Desk(kind, agreement_share=0).gather(), play)) for kind in ("spec", "shaken")
+    )
+    assert [item.outcome for item in shaken if isinstance(item, Settled)] == [outcome]
+    stripped = [[strip(item) for item in items if not isinstance(item, Advance)] for items in (plain, shaken)]
+    assert stripped[0] == stripped[1]
 
 
 def test_bonds_stakes_and_claims_move_tokens_on_a_chain():

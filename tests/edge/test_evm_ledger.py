@@ -3,6 +3,7 @@ from collections import Counter
 import pytest
 
 from openflock.edge import evm_ledger, rpc
+from openflock.edge.abi import from_abi, name_function
 from openflock.edge.compiled import load_compiled
 from openflock.edge.evm_ledger import (
     BadLog,
@@ -10,9 +11,7 @@ from openflock.edge.evm_ledger import (
     NotATask,
     Reorganised,
     WallClock,
-    from_abi,
     get_deposit,
-    name_function,
 )
 from openflock.edge.journal import Journal
 from openflock.edge.rpc import connect

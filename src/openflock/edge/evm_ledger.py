@@ -4,12 +4,8 @@ It writes calls as transactions, signed here, and reads nothing but the task's e
 reader computes by `protocol.replay`.
 """
 
-import re
 import time as wall
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
-from functools import cache
-from typing import Any, get_args, get_origin, get_type_hints
 
 from eth_abi.exceptions import DecodingError
 from eth_account.signers.local import LocalAccount
@@ -18,6 +14,7 @@ from web3.contract import Contract
 from web3.exceptions import BadFunctionCallOutput, BlockNotFound, ContractLogicError, Web3Exception, Web3RPCError
 from web3.types import BlockData, LogReceipt
 
+from openflock.edge.abi import from_abi, list_fields, name_function, to_abi
 from openflock.edge.answers import faults
 from openflock.edge.compiled import load_compiled
 from openflock.edge.journal import Journal
@@ -99,7 +96,7 @@ class EvmLedger:
         With a journal, a call is another one than before only once `read` has passed the block of the one before.
         """
         function = self._task.functions[name_function(call)]
-        function = function(*(_to_abi(value) for name, value in vars(call).items() if name != "sender"))
+        function = function(*(to_abi(value) for name, value in vars(call).items() if name != "sender"))
         if self._transactions is None:
             self._allow(call)
             send(self._web3, self._accounts[call.sender], function, self._gas)
@@ -261,15 +258,6 @@ class WallClock:
 # --- Helpers -------------------------------------------------------------------------------------------------
 
 
-def name_function(call: Call) -> str:
-    """Name the contract's function for a call.
-
-    >>> name_function(TopUp("0x00", 1))
-    'top_up'
-    """
-    return re.sub(r"(?<!^)(?=[A-Z])", "_", type(call).__name__).lower()
-
-
 def get_deposit(call: Call) -> int:
     """Read how many tokens a call brings in."""
     match call:
@@ -278,26 +266,6 @@ def get_deposit(call: Call) -> int:
         case Commit():
             return call.bond
     return 0
-
-
-@cache
-def list_fields(name: str) -> dict[str, Any]:
-    """List the fields of a kind of log entry with their types; resolving them is slow, and they never change."""
-    hints = get_type_hints(LOG_TYPES[name])
-    return {field.name: hints[field.name] for field in fields(LOG_TYPES[name])}
-
-
-def from_abi(kind: Any, value: Any) -> Any:
-    """Turn a decoded ABI value into a field's type."""
-    if get_origin(kind) is tuple:
-        return tuple(from_abi(get_args(kind)[0], item) for item in value)
-    if kind is str:
-        return value.lower()
-    return bytes(value) if kind is bytes else kind(value)
-
-
-def _to_abi(value: Any) -> Any:
-    return Web3.to_checksum_address(value) if isinstance(value, str) else value
 
 
 def get_contract(web3: Web3, name: str, address: str) -> Contract:

@@ -125,11 +125,7 @@ class Transactions:
             least_tip = max(least_tip, raise_fee(rival["maxPriorityFeePerGas"]))
             least = max(least, raise_fee(rival["maxFeePerGas"]))
         tip = max(tip, least_tip)
-        if max(base + tip, least) > self._max_fee:
-            raise Unaffordable(
-                f"a unit of gas costs {max(base + tip, least) / GWEI:g} gwei, more than the {self._max_fee / GWEI:g}"
-                " that are allowed: wait, raise the limit, or use another RPC endpoint if this one lies"
-            )
+        check_fee(max(base + tip, least), self._max_fee)
         return {"maxPriorityFeePerGas": tip, "maxFeePerGas": min(max(2 * base + tip, least), self._max_fee)}
 
     def _write(self, sender: Address, purpose: str, transaction: dict[str, Any]) -> None:
@@ -244,22 +240,33 @@ def raise_fee(fee: int) -> int:
 
 
 def send(web3: Web3, account: LocalAccount, function: Any, gas: int | None) -> TxReceipt:
-    """Sign, send and see mined a transaction, without a journal; raise Revert with the contract's reason."""
-    price = web3.eth.get_block("latest").get("baseFeePerGas", 0) * 2 + GWEI
-    options: Any = {
-        "from": account.address,
-        "nonce": web3.eth.get_transaction_count(account.address),
-        "maxFeePerGas": price,
-        "maxPriorityFeePerGas": GWEI,
-        "chainId": web3.eth.chain_id,
-    }
-    if gas is not None:
-        options["gas"] = gas
-    with refusals():
+    """Sign, send and see mined a transaction, without a journal; raise Revert with the contract's reason.
+
+    Without `gas` the endpoint estimates it, and names the fees; with it, a simulation's fees repeat.
+    """
+    with refusals(), faults():
+        options: Any = {
+            "from": account.address,
+            "nonce": web3.eth.get_transaction_count(account.address),
+            "chainId": web3.eth.chain_id,
+        }
+        if gas is not None:
+            price = web3.eth.get_block("latest").get("baseFeePerGas", 0) * 2 + GWEI
+            options |= {"gas": gas, "maxFeePerGas": price, "maxPriorityFeePerGas": GWEI}
         transaction = function.build_transaction(options)
+        check_fee(transaction["maxFeePerGas"], MAX_FEE)
         receipt = web3.eth.wait_for_transaction_receipt(
             web3.eth.send_raw_transaction(account.sign_transaction(transaction).raw_transaction)
         )
     if receipt["status"] == 0:
         raise Revert(explain_failure(function, cast(Address, account.address), receipt))
     return receipt
+
+
+def check_fee(fee: int, limit: int) -> None:
+    """Raise Unaffordable for a fee over the limit."""
+    if fee > limit:
+        raise Unaffordable(
+            f"a unit of gas costs {fee / GWEI:g} gwei, more than the {limit / GWEI:g} that are allowed: wait, raise the"
+            " limit, or use another RPC endpoint if this one lies"
+        )
