@@ -96,6 +96,7 @@ def chain():
     """A chain with a task whose log has calls in several blocks, far apart."""
     chain = AnvilChain(list(KEYS))
     chain.mine(40)
+    chain.wait_until(chain.get_time() + 60)
     ledger = deploy(chain.web3, make_rules(), GAS)
     for position, node in enumerate(NODES):
         ledger.submit(Join(node, 0, STAKE + position))
