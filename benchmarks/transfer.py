@@ -38,7 +38,7 @@ from openflock.edge.tracker import start_tracker
 
 VOTERS = 5
 SIZE, QUICK_SIZE = 500 * 10**6, 32 * 10**6  # bytes
-PAIRS, QUICK_PAIRS = 3, 2
+PAIRS, QUICK_PAIRS = 2, 2
 WAYS = ("torrent", "s3", "copies")
 SENT_GOAL = 2.5  # copies that the proposer of a torrent sends, of five
 WAITS = 60  # seconds for a server to answer
@@ -259,7 +259,9 @@ def main() -> None:
     with TemporaryDirectory(dir=memory if memory.is_dir() else None) as name:
         directory = Path(name)
         blob = directory / "blob"
-        blob.write_bytes(random.Random(1).randbytes(size))
+        with blob.open("wb") as file:
+            file.writelines(random.Random(start).randbytes(MIB) for start in range(0, size, MIB))
+            file.truncate(size)
         runs = take_turns({way: partial(run_way, way, directory, blob) for way in WAYS}, pairs)
     ways = {way: describe(each, size) for way, each in runs.items()}
     show(ways, size)

@@ -21,9 +21,9 @@ from openflock.protocol.ports import Unreachable
 
 STALL: Final = 20.0  # seconds without a byte, after which a server counts as unreachable
 CHUNK: Final = 2**18  # bytes read at once
-UPLOADED: Final = 2**23  # bytes of a part of an upload
+UPLOADED: Final = 5 * 2**20  # bytes of a part of an upload, the smallest that S3 takes: each must be sent within STALL
 MOST_PARTS: Final = 10_000  # of one upload to S3
-TOGETHER: Final = 4  # parts uploaded at once
+TOGETHER: Final = 2  # parts uploaded at once
 AT_ONCE: Final = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "memory"})  # show a file when it is whole
 
 

@@ -1,4 +1,4 @@
-"""Blobs from peer to peer, by BitTorrent v2: who has fetched a blob serves it on, so its proposer sends it once or so.
+"""Blobs from peer to peer, by BitTorrent v2: who has fetched a blob serves it on, so the proposer sends it to few.
 
 A fetcher knows a digest and a largest size. Trackers say the rest, and need not be believed: what comes is hashed.
 They can make a blob not to be had, never wrong. There is no DHT, no local discovery, no exchange of peers.
@@ -24,7 +24,7 @@ from openflock.protocol.ports import Blob, BlobCorrupt, BlobMissing, Unreachable
 from openflock.protocol.types import Digest
 
 INTERVAL: Final = 30.0  # seconds between two announcements of a blob
-ABSENCE: Final = 15.0  # seconds without a byte from any peer, after which a blob counts as missing
+ABSENCE: Final = 10.0  # seconds without a byte from any peer, after which a blob counts as missing
 ASK: Final = 1.0  # seconds between two questions to the trackers while nothing comes
 OUTLINE: Final = ".outline-"
 EMPTY: Final = sha256().digest()
