@@ -11,8 +11,8 @@ read: from the chain alone, from the nodes' journals, and by an audit in a proce
 import os
 import signal
 import time as wall
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from random import Random
@@ -20,15 +20,13 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from _books import Books, list_made_again, read_books, read_transactions
 from _harness import Goal, finish, parse_arguments, show_table
 from _network import Network, Seat, start_network, wait_for
 from _proxy import CALM, Mood
 
 from openflock.app.settings import parse_config
-from openflock.edge.evm_ledger import EvmLedger
-from openflock.protocol.calls import Settled, Slashed
-from openflock.protocol.replay import Replica
-from openflock.protocol.types import Act, Phase
+from openflock.protocol.types import Phase
 
 SEED = 5
 NODES, CONFIRMATIONS, BLOCK_TIME = 5, 4, 0.5
@@ -38,8 +36,8 @@ DURATION = (8.0, 14.0)  # seconds that a proxy's fault lasts
 GAP = (4.0, 12.0)  # seconds from one fault's beginning to the next one's
 HURRY = 0.5  # of the quick form
 DOWN = (0.0, 3.0)  # seconds that a killed node stays away
-PHASE = 90  # seconds of each phase that can end early; all faults are shorter
-READY, STUCK = 240.0, 3.0 * PHASE  # seconds after which a start, or a phase, counts as hanging
+PHASE = 180  # seconds of each phase that can end early; longer than any fault, and than starts that follow each other
+READY, STUCK = 240.0, 2.0 * PHASE  # seconds after which a start, or a phase, counts as hanging
 
 KINDS = {  # and how often each is drawn
     "kill -9": 30, "Anvil paused 10 s": 12, "20 % of RPC calls fail": 16, "store fails": 12,
@@ -97,6 +95,8 @@ class Chaos:
     deaths: Counter[str] = field(default_factory=Counter)  # of nodes that nobody killed, by exit code
     place: tuple[int, Phase] = (0, Phase.GATHER)
     moved: float = field(default_factory=wall.monotonic)
+    absences: list[tuple[float, str]] = field(default_factory=list)  # seconds without a node that is ready
+    _away: dict[str, tuple[float, int]] = field(default_factory=dict)  # since when, after how many times ready
     _due: list[tuple[float, Callable[[], None]]] = field(default_factory=list)
     _is_paused: bool = False
 
@@ -133,6 +133,7 @@ class Chaos:
 
     def restart(self, seat: Seat, down: float, skew: int = 0) -> None:
         """Kill a node, and start it again."""
+        self._away.setdefault(seat.name, (wall.monotonic(), seat.count_lines("ready")))
         seat.kill()
         seat.process = None
         self.later(down, lambda: seat.start(self.network.environment, skew))
@@ -191,6 +192,8 @@ class Chaos:
                     continue
                 self.deaths[str(code)] += 1
                 self.restart(seat, 2.0, seat.skew)  # as a service manager does
+            if seat.name in self._away and seat.count_lines("ready") > self._away[seat.name][1]:
+                self.absences.append((round(now - self._away.pop(seat.name)[0], 1), seat.name))
         if not self._is_paused:
             self.look()
 
@@ -220,75 +223,6 @@ class Chaos:
             self.moved = wall.monotonic()
         self.tick()
         wall.sleep(0.5)
-
-
-# --- What is left --------------------------------------------------------------------------------------------
-
-
-@dataclass
-class Books:
-    """What the chain alone tells."""
-
-    outcomes: dict[int, str]  # of each round
-    slashes: list[tuple[int, str, str]]  # round, node, fault
-    committed: int
-    lost: list[tuple[int, str, str]]  # committed and never opened: round, node, act
-    digest: str
-    phase: str
-
-
-def read_books(network: Network) -> Books:
-    """Replay the task's log from its chain."""
-    ledger = EvmLedger(network.web3, network.task, {})
-    replica, books = Replica(ledger.get_genesis()), Books({}, [], 0, [], "", "")
-    names = {seat.address: seat.name for seat in network.seats}
-    for step in replica.follow(ledger.read(0)):
-        for event in step.events:
-            number = step.state.ended.number if step.state.ended else step.state.round.number
-            match event:
-                case Slashed(node, fault, amount) if amount:
-                    books.slashes.append((number, names[node], fault.name))
-                case Settled(number, outcome, _, _):
-                    books.outcomes[number] = outcome.name
-                    ended = step.state.ended
-                    if ended is not None and ended.number == number:
-                        books.committed += len(ended.commitments)
-                        books.lost += [
-                            (number, names[node], Act(act).name)
-                            for (act, node), left in ended.commitments.items()
-                            if left
-                        ]
-    books.digest, books.phase = replica.state.digest.hex(), replica.state.phase.name
-    return books
-
-
-def read_transactions(network: Network) -> tuple[Counter[str], list[str]]:
-    """Count what the nodes' accounts had mined, by what became of it; list what was mined twice."""
-    web3, nodes = network.web3, {seat.address: seat.name for seat in network.seats}
-    counts, seen = Counter[str](), defaultdict[tuple[str, str], list[str]](list)
-    advance = web3.keccak(text="advance()")[:4]
-    for number in range(web3.eth.block_number + 1):
-        for transaction in web3.eth.get_block(number, full_transactions=True)["transactions"]:
-            sender, data = transaction["from"].lower(), bytes(transaction["input"])
-            if sender not in nodes:
-                continue
-            failed = web3.eth.get_transaction_receipt(transaction["hash"])["status"] == 0
-            kind = "advance" if data[:4] == advance else "other"
-            counts[f"{kind}, {'refused' if failed else 'done'}"] += 1
-            if kind == "other":
-                seen[nodes[sender], data.hex()].append("refused" if failed else "done")
-    return counts, [
-        f"{name}: {data[:8]} {'+'.join(became)}" for (name, data), became in seen.items() if len(became) > 1
-    ]
-
-
-def list_made_again(network: Network) -> Iterator[str]:
-    """List what the journals say was signed under more than one nonce: lost first, in a reorganisation perhaps."""
-    query = "SELECT purpose, COUNT(DISTINCT nonce) FROM transactions GROUP BY purpose HAVING COUNT(DISTINCT nonce) > 1"
-    for seat in network.seats:
-        for purpose, count in seat.read_journal(query):
-            if not purpose.startswith("Advance"):
-                yield f"{seat.name}: {purpose.partition('(')[0]} under {count} nonces"
 
 
 # --- Report --------------------------------------------------------------------------------------------------
@@ -349,12 +283,14 @@ def report(chaos: Chaos, seconds: float) -> tuple[list[Goal], dict[str, Any]]:
     print(f"transactions: {dict(counts)}; signed again under another nonce: {again}")
     starts = {seat.name: seat.starts for seat in network.seats}
     print(f"starts: {starts}; ended by themselves, and started again: {dict(chaos.deaths)} (by exit code)")
+    print(f"longest absences, of phases of {PHASE} s: {sorted(chaos.absences, reverse=True)[:5]}")
     print(f"faults of the proxies: RPC {dict(network.rpc.faults)}, store {dict(network.store.faults)}")
     print(f"audit: {audit}")
     results = {
         "seed": SEED, "nodes": NODES, "confirmations": CONFIRMATIONS, "seconds": seconds, "faults": table,
         "books": asdict(books), "transactions": counts, "twice": twice, "again": again, "starts": starts,
-        "deaths": chaos.deaths, "rpc": network.rpc.faults, "store": network.store.faults, "audit": audit,
+        "deaths": chaos.deaths, "absences": chaos.absences, "phase": PHASE,
+        "rpc": network.rpc.faults, "store": network.store.faults, "audit": audit,
     }  # fmt: skip
     return set_goals(chaos, books, twice, failures, same, audit), results
 
