@@ -91,27 +91,32 @@ def survey(stack: ExitStack, plan: Plan, account: LocalAccount, directory: Path)
     journal = look.get(lambda: stack.enter_context(closing(Journal(directory / "journal.db"))))
     chain = look.get(lambda: open_task(plan, {me: account}, journal))
     store = look.get(lambda: stack.enter_context(closing(open_store(plan.store, directory / "cache"))))
-    rows = look.get(lambda: load_rows(get_data(plan)))
-    split = rows and config and look.get(lambda: preflight.split_rows(rows, config.held_out, get_data(plan)))
-    wanted = plan.stake
-    stake = look.get(lambda: parse_tokens(wanted)) if wanted else 0
+    data = look.get(lambda: get_data(plan))
+    rows = data and look.get(lambda: load_rows(data))
+    split = data and rows and config and look.get(lambda: preflight.split_rows(rows, config.held_out, data))
+    stake = look.get(lambda: choose_stake(plan.stake, chain))
     job = base = domain = None
     if chain:
         look.note(preflight.check_standing(chain.state, me))
         look.get(lambda: look.note(preflight.check_clock(chain.web3)))
-        stake = (stake or 0) if wanted else 2 * chain.state.genesis.rules.min_stake
-        look.note(preflight.check_stake(chain.state, me, stake))
-        look.get(lambda: look.note(check_wallet(chain, me, stake)))
+        look.get(lambda: look.note(check_wallet(chain, me, stake or 0)))
     if chain and store:
         job = look.get(lambda: preflight.fetch_job(store, chain.state.genesis.rules))
     if chain and job:
         base = look.get(lambda: preflight.find_base(plan.base, job, chain.state.genesis.rules))
-        domain = look.get(lambda: preflight.choose_domain(plan.domain, get_data(plan), job))
+        domain = data and look.get(lambda: preflight.choose_domain(plan.domain, data, job))
     if chain and job and base and config:
         look.note(preflight.check_machine(base, job, config, directory, chain.state.genesis.rules))
     if look.problems or not (config and chain and store and journal and job and base and stake and split):
         raise preflight.NotReady(look.problems)
     return Ground(config, chain, store, journal, job, base, domain or 0, stake, *split)
+
+
+def choose_stake(tokens: str | None, chain: Chain | None) -> Amount:
+    """Read the stake that was asked for; else twice the least, so that no fee makes the node fall out."""
+    if tokens is not None:
+        return parse_tokens(tokens)
+    return 2 * chain.state.genesis.rules.min_stake if chain else 0
 
 
 def get_data(plan: Plan) -> Path:
@@ -124,7 +129,8 @@ def get_data(plan: Plan) -> Path:
 
 
 def check_wallet(chain: Chain, me: Address, stake: Amount) -> Iterator[str]:
-    """Look at the wallet's balances."""
+    """Look at the stake, and at what the wallet holds."""
+    yield from preflight.check_stake(chain.state, me, stake)
     token = get_contract(chain.web3, "Token", chain.state.genesis.token)
     balance = token.functions.balanceOf(Web3.to_checksum_address(me)).call()
     yield from preflight.check_balances(chain.web3, chain.state, me, balance, stake)

@@ -56,8 +56,8 @@ def run_node(plan: Plan, account: LocalAccount) -> None:
     with ExitStack() as stack:
         log = start_log(stack, plan, directory / "node.log")
         stop = stack.enter_context(catch_signals(log))
-        log.info("starts", node=me, task=plan.task, directory=str(directory), pid=os.getpid())
         ground = survey(stack, plan, account, directory)
+        log.info("starts", node=me, task=plan.task, directory=str(directory), pid=os.getpid())
         pace, store = Pace(stop), Counted(ground.store)
         node = build_node(ground, account, directory, pace, log, store)
         duties: list[Duty] = [
@@ -128,7 +128,8 @@ def say_goodbye(daemon: Daemon, me: Address | None, log: BoundLogger) -> None:
     state = daemon.state
     node = state.nodes.get(me or "")
     if state.phase != Phase.FINISHED:
-        log.info("stopped", **daemon.describe(), mend="run the same command again to go on; an absent node pays fees")
+        fees = "; an absent node pays fees" if node else ""
+        log.info("stopped", **daemon.describe(), mend=f"run the same command again to go on{fees}")
     elif node is not None:
         log.info("finished", digest=state.digest, released=node.release, mend="then run openflock node withdraw")
     else:

@@ -142,7 +142,7 @@ def split_rows(rows: Sequence[Row], wanted: int, source: Path) -> tuple[list[Row
 def check_stake(state: State, me: Address, stake: Amount) -> Iterator[str]:
     """Look at whether the stake suffices to be drawn."""
     least = state.genesis.rules.min_stake
-    if me not in state.nodes and stake < least:
+    if me not in state.nodes and 0 < stake < least:
         yield f"--stake {format_tokens(stake)}: less than the task's minimum; stake {format_tokens(least)} or more"
 
 

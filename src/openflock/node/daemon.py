@@ -160,9 +160,9 @@ def describe_call(call: Call) -> dict[str, Any]:
 
 
 def compute_interval(rules: Rules) -> float:
-    """Compute how often to look: sixty times in the shortest phase, within bounds."""
+    """Compute how often to look: thirty times in the shortest phase, within bounds."""
     shortest = min(seconds for seconds in compute_phase_times(rules) if seconds)
-    return min(LONGEST, max(QUICKEST, shortest / 60))
+    return min(LONGEST, max(QUICKEST, shortest / 30))
 
 
 def compute_pause(state: State, now: int, interval: float) -> float:
