@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time as wall
@@ -106,7 +107,7 @@ def run_devnet(plan: Plan, console: Console) -> bool:
         summary = conclude(devnet, view, started, console)
         devnet.write(summary=summary, processes=[])
     show_summary(summary, console)
-    console.print(f"logs: {plan.out / 'logs'}; the chain is gone, the blobs are in {plan.out}", highlight=False)
+    console.print(f"the chain is gone; logs, nodes and what is left of the blobs: {plan.out}", highlight=False)
     return bool(summary["well"])
 
 
@@ -133,6 +134,7 @@ def start(stack: ExitStack, plan: Plan, config: Config, console: Console) -> Dev
     devnet.members = make_members(config, plan.nodes, keys)
     devnet.write()
     devnet.task = create_task(devnet)
+    place.serve()
     console.print(f"task: {devnet.task['task']}", highlight=False, soft_wrap=True)
     endow(devnet)
     write_inputs(plan.out, config, devnet.members)
@@ -143,7 +145,9 @@ def start(stack: ExitStack, plan: Plan, config: Config, console: Console) -> Dev
 
 
 def end_members(devnet: Devnet) -> None:
-    """End all nodes and audits: all are asked before the first is waited for."""
+    """End all nodes and audits: all are asked before the first is waited for. From here on no signal interrupts."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     processes = [member.process for member in devnet.members if member.process] + list(devnet.audits.values())
     for process in processes:
         process.terminate()

@@ -1,6 +1,7 @@
 """A local network of real processes: `openflock devnet`."""
 
 import json
+import signal
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -38,6 +39,7 @@ def up(
         from openflock.app.devnet import Plan, run_devnet
 
     plan = Plan(out, nodes, rounds, store, block_time, confirmations, config, tuple(changes or ()), fresh)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does
     try:
         well = run_devnet(plan, make_console())
     except KeyboardInterrupt as error:

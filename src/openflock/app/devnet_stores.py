@@ -13,6 +13,7 @@ import requests
 from openflock.app.settings import SettingsError
 from openflock.app.tasks import View
 from openflock.edge.anvil import HOST, find_free_port
+from openflock.edge.blobs import is_blob_name
 from openflock.edge.processes import end_process, start_process
 from openflock.edge.stores import Store, open_store
 from openflock.protocol.ports import BlobCorrupt, BlobMissing, Unreachable
@@ -30,8 +31,16 @@ class Place:
     url: str
     environment: Mapping[str, str] = field(default_factory=dict)
     pid: int | None = None
+    cache: Path | None = None
     archive: Store | None = None  # in a swarm somebody must still have what nodes that ended had
     _kept: set[Digest] = field(default_factory=set)
+
+    def serve(self) -> None:
+        """Serve what the task was created with; the process that put it there has ended."""
+        if self.archive is not None and self.cache is not None:
+            for path in self.cache.iterdir():
+                if is_blob_name(path.name):
+                    self.archive.put(path.read_bytes())
 
     def keep(self, view: View) -> None:
         """Fetch what an audit will ask for, while there are nodes that serve it."""
@@ -95,4 +104,4 @@ def start_swarm(out: Path) -> Iterator[Place]:
     from openflock.edge.tracker import start_tracker
 
     with start_tracker() as tracker, closing(open_store(tracker.url, out / "cache")) as archive:
-        yield Place(tracker.url, archive=archive)
+        yield Place(tracker.url, cache=out / "cache", archive=archive)

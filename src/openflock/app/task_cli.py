@@ -51,6 +51,11 @@ def create(
     parsed = parsed if title is None else parsed.model_copy(update={"title": title})
     if (token is None) != dev_token:
         raise SettingsError("task: give --token ADDR, or --dev-token for play money; one of the two")
+    if store.startswith("torrent:") and cache is None:
+        raise SettingsError(
+            "--cache: with torrents somebody must serve what is put: give --cache NODE/cache, and then run"
+            " openflock node run --dir NODE (or --watch), which serves it"
+        )
     amount = parse_tokens(fund) if fund else 0
     with loading():
         from openflock.app.creation import create as create_task
