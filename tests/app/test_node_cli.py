@@ -61,6 +61,11 @@ def test_an_address_without_a_task_is_said(yard, expect):
     expect("no contract at this address", task="0x" + "12" * 20)
 
 
+def test_what_is_no_address_is_said_and_no_directory_is_named_after_it(yard, expect):
+    expect("--task 1: not an address", task="1", dir=None)
+    assert not list(yard.path.glob("node-*"))
+
+
 def test_a_task_is_not_looked_for_on_another_chain(yard, expect):
     with start_anvil(chain=5) as other:
         expect(f"{other.url} is of chain 5, not 31337", rpc=f"{yard.anvil.url},{other.url}")

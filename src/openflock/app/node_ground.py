@@ -11,7 +11,7 @@ from web3 import Web3
 from openflock.app import preflight
 from openflock.app.node_settings import NodeConfig, load_node_config
 from openflock.app.settings import SettingsError
-from openflock.app.tasks import find_task, open_chain
+from openflock.app.tasks import check_address, find_task, open_chain
 from openflock.app.words import parse_tokens
 from openflock.edge.evm_ledger import EvmLedger, WallClock, get_contract
 from openflock.edge.journal import Journal
@@ -67,7 +67,8 @@ class Ground:
 
 def make_directory(plan: Plan, me: Address | None) -> Path:
     """Make the node's directory, for nobody else to read."""
-    name = f"node-{plan.task[2:10].lower()}-{me[2:10] if me else 'watch'}"
+    task = check_address(plan.task, "--task")  # before anything is named after it
+    name = f"node-{task[2:10]}-{me[2:10] if me else 'watch'}"
     directory = plan.directory or Path(name)
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     directory.chmod(0o700)
