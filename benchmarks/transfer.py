@@ -38,7 +38,7 @@ from openflock.edge.tracker import start_tracker
 
 VOTERS = 5
 SIZE, QUICK_SIZE = 500 * 10**6, 32 * 10**6  # bytes
-PAIRS, QUICK_PAIRS = 2, 2
+PAIRS, QUICK_PAIRS = 1, 2
 WAYS = ("torrent", "s3", "copies")
 SENT_GOAL = 2.5  # copies that the proposer of a torrent sends, of five
 WAITS = 60  # seconds for a server to answer
