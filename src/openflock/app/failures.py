@@ -22,6 +22,7 @@ MENDABLE = {
     "openflock.protocol.job": ("BadJob",),
     "openflock.protocol.ports": ("BlobMissing", "BlobCorrupt"),
     "openflock.protocol.recipe": ("BadRecipe",),
+    "openflock.protocol.replay": ("Divergence",),
     "openflock.protocol.rules": ("BadRules",),
     "openflock.protocol.types": ("Revert",),
     "openflock.update.container": ("Malformed",),
