@@ -4,7 +4,7 @@ BIN := .venv/bin
 # One thread each: two processes that share two cores are many times slower with more.
 export OMP_NUM_THREADS := 1
 
-BENCHMARKS := protocol round aggregate exactness reproducible compression evaluate gas
+BENCHMARKS := protocol round aggregate exactness reproducible compression evaluate gas economics transfer idle chaos
 
 .PHONY: demo devnet test check bench contracts clean
 
@@ -12,7 +12,7 @@ demo: .venv/installed
 	$(BIN)/openflock demo --out runs/demo
 
 devnet: .venv/installed .anvil/installed
-	$(BIN)/openflock devnet up --nodes 6 --rounds 4 --out runs/devnet
+	$(BIN)/openflock devnet up --nodes 6 --rounds 4 --out runs/devnet --fresh
 
 test: .venv/installed .venv-quantized/installed .anvil/installed
 	$(BIN)/pytest -q -n 2 --dist loadfile
@@ -25,7 +25,7 @@ check: .venv/installed
 	$(BIN)/lint-imports
 	$(BIN)/python scripts/compile_contracts.py --check
 
-bench: .venv/installed .venv-rivals/installed .venv-older/installed .venv-quantized/installed
+bench: .venv/installed .anvil/installed .venv-rivals/installed .venv-older/installed .venv-quantized/installed
 	for name in $(BENCHMARKS); do $(BIN)/python benchmarks/$$name.py --quick --json runs/bench/$$name.json || exit 1; done
 	PYTHONPATH=.venv-quantized $(BIN)/python benchmarks/seventy_b.py --quick --json runs/bench/seventy_b.json
 	$(BIN)/python scripts/write_bench_table.py runs/bench README.md
