@@ -68,6 +68,22 @@ def simulate(
 
 
 @app.command()
+def arena(
+    config: Annotated[Path, typer.Argument(help="TOML file of a grid; see configs/arena_smoke.toml.")],
+    out: Annotated[Path, typer.Option("--out", help="Directory; cells that are in it already are not run again.")],
+    changes: Changes = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes, of one thread each.")] = os.cpu_count() or 1,
+    report_only: Annotated[bool, typer.Option("--report-only", help="Run nothing; report on what is there.")] = False,
+) -> None:
+    """Play attacks against defences, and report what each did; resumes what DIR holds."""
+    with loading():
+        from openflock.app.arena import load_grid, run_arena, write_results
+
+    grid, console = load_grid(config, changes or ()), make_console()
+    write_results(grid, run_arena(grid, out, 0 if report_only else jobs, console), out, console)
+
+
+@app.command()
 def audit(
     run: Annotated[Path | None, typer.Argument(metavar="[DIR]", help="A run directory.")] = None,
     task: Annotated[str | None, typer.Option(help="Address of a task on a chain, instead of DIR.")] = None,

@@ -25,7 +25,7 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-Checked = TypeVar("Checked", bound=Section)
+Checked = TypeVar("Checked", bound=BaseModel)
 
 
 class RowCounts(Section):

@@ -39,9 +39,8 @@ class Proposer:
 
     def make_update(self, model: Model, state: GlobalState, norm_ceiling: int, seed: int) -> bytes:
         """Train the factor whose turn it is, and encode the update to the state."""
-        checkpoint = self.checkpoints / f"{seed:x}" if self.checkpoints else None
         with self.watch("training"):
-            trained = train(model, state, self.rows, self.settings, seed, checkpoint, self.on_step)
+            trained = self.train_rows(model, state, seed)
         delta = compute_delta(state, trained)
         if self.tamper:
             return encode_update(make_update(state, hold(state, self.tamper(delta))))
@@ -53,6 +52,11 @@ class Proposer:
         if feedback:
             offer_rests(state, update, held, feedback, digest(blob))
         return blob
+
+    def train_rows(self, model: Model, state: GlobalState, seed: int) -> Trained:
+        """Train on the rows, or go on where an interrupted training was."""
+        checkpoint = self.checkpoints / f"{seed:x}" if self.checkpoints else None
+        return train(model, state, self.rows, self.settings, seed, checkpoint, self.on_step)
 
 
 def compute_delta(state: GlobalState, trained: Trained) -> Delta:

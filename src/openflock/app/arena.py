@@ -1,0 +1,93 @@
+"""Run a grid of attacks and defences on this machine, and write its report."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from openflock.app.settings import DEFAULT_RULES, SettingsError, apply_change, check_table, read_table
+from openflock.arena.cells import Record, compute_cell_digest
+from openflock.arena.figures import draw_all
+from openflock.arena.goals import Goal, describe_summary, list_goals
+from openflock.arena.grid import RunFile, run_missing
+from openflock.arena.report import build_report
+from openflock.arena.settings import DefenceTable, GridTable, list_cells
+from openflock.arena.summary import summarize
+from openflock.edge.blobs import write_atomically
+from openflock.protocol.recipe import Recipe
+
+
+def load_grid(path: Path, changes: Sequence[str] = ()) -> GridTable:
+    """Read a grid's file and apply changes; raise SettingsError."""
+    table = read_table(path)
+    for change in changes:
+        apply_change(table, change)
+    grid = check_table(GridTable, table, str(path))
+    return grid.model_copy(update={"defences": {name: agree(each) for name, each in grid.defences.items()}})
+
+
+def agree(defence: DefenceTable) -> DefenceTable:
+    """Write out the whole rules and recipe, so that a record of other defaults is one of another defence."""
+    if defence.kind != "protocol":
+        return defence
+    unknown = sorted(set(defence.rules) - set(DEFAULT_RULES))
+    if unknown:
+        raise SettingsError(f"defences: no rule {unknown[0]!r}")
+    try:
+        recipe = Recipe(**defence.recipe)  # type: ignore[arg-type]  # Recipe checks each field itself
+    except TypeError as error:
+        raise SettingsError(f"defences: recipe: {error}") from error
+    return defence.model_copy(update={"rules": {**DEFAULT_RULES, **defence.rules}, "recipe": asdict(recipe)})
+
+
+def run_arena(grid: GridTable, out: Path, jobs: int, console: Console) -> dict[str, Record]:
+    """Run what is missing of a grid, with a bar."""
+    cells = list_cells(grid)
+    out.mkdir(parents=True, exist_ok=True)
+    runs = RunFile(out / "runs.jsonl")
+    columns = (TextColumn("cells"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        known = runs.read()
+        bar = progress.add_task("cells", total=len(cells))
+        progress.update(bar, completed=sum(1 for cell in cells if compute_cell_digest(cell) in known))
+
+        def on_record(record: Record) -> None:
+            progress.advance(bar)
+            console.print(describe(record))
+
+        return run_missing(cells, runs, jobs, on_record)
+
+
+def describe(record: Record) -> str:
+    """Say in one line what came of a cell."""
+    names = "/".join(str(record[name]) for name in ("world", "split", "attack", "trigger", "defence", "seed"))
+    last = record["rounds"][-1]
+    hits, total = last["asr"]
+    accuracy = sum(last["accuracy"].values()) / len(last["accuracy"])
+    return f"{names}: ASR {hits / total:.0%}, accuracy {accuracy:.0%}, {record['seconds']:.0f} s"
+
+
+def write_results(grid: GridTable, records: dict[str, Record], out: Path, console: Console) -> dict[str, Any]:
+    """Write `summary.json`, the figures and `report.html`, and print which goals are met."""
+    summary = summarize(grid, records.values())
+    goals = list_goals(grid, summary)
+    described = describe_summary(grid, summary, goals)
+    write_atomically(out / "summary.json", json.dumps(described, indent=2, allow_nan=False).encode() + b"\n")
+    pictures = draw_all(grid, summary, out)
+    write_atomically(out / "report.html", build_report(grid, summary, goals, pictures).encode())
+    show_goals(goals, console)
+    console.print(f"{out / 'report.html'}, {out / 'summary.json'}", soft_wrap=True)
+    return described
+
+
+def show_goals(goals: Sequence[Goal], console: Console) -> None:
+    """Print the goals."""
+    table = Table("goal", "measured", "wanted", "met", title="Goals", title_justify="left")
+    for goal in goals:
+        table.add_row(goal.name, f"{goal.value:.3g}", goal.goal, "yes" if goal.met else "NO")
+    console.print(table)

@@ -1,0 +1,44 @@
+"""Run one cell of a grid, and write down what came of it: the same cell gives the same record, but for its seconds."""
+
+import hashlib
+import time
+from typing import Any
+
+import torch
+
+from openflock.arena.layered import run_layered
+from openflock.arena.plain import run_plain
+from openflock.arena.settings import Cell
+from openflock.arena.stage import open_stage
+
+Record = dict[str, Any]
+
+
+def compute_cell_digest(cell: Cell) -> str:
+    """Name a cell by all that its tables say: a record under another digest is one of another cell."""
+    return hashlib.sha256(cell.model_dump_json().encode()).hexdigest()[:32]
+
+
+def run_cell(cell: Cell) -> Record:
+    """Play a cell to its end, on one thread."""
+    torch.set_num_threads(1)
+    began = time.perf_counter()
+    stage = open_stage(cell)
+    with stage.meter.watching(stage.world.model):
+        (run_layered if cell.defence.kind == "protocol" else run_plain)(stage)
+    world, split, attack, defence, trigger = cell.names
+    return {
+        "cell": compute_cell_digest(cell),
+        "phase": cell.phase,
+        "world": world,
+        "split": split,
+        "attack": attack,
+        "defence": defence,
+        "trigger": trigger,
+        "seed": cell.seed,
+        "domains": [cell.world.domains[party.domain] for party in stage.world.parties],
+        "malicious": [place for place, party in enumerate(stage.world.parties) if party.malicious],
+        "rounds": stage.rounds,
+        "passes": dict(sorted(stage.meter.rows.items())),
+        "seconds": round(time.perf_counter() - began, 2),
+    }

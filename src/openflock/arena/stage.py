@@ -1,0 +1,101 @@
+"""What both kinds of defence play on: the world, the malicious, and a memory of what the honest trained."""
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeVar
+
+from openflock.arena.adversaries import Ring
+from openflock.arena.measuring import Meter, measure
+from openflock.arena.metrics import fill_rows
+from openflock.arena.settings import Cell
+from openflock.arena.worlds import Party, World, build_world, count_malicious
+from openflock.learn.data import Row
+from openflock.learn.train import TrainSettings
+from openflock.node.proposer import Delta
+from openflock.protocol.types import Digest
+
+KEPT: Final = 128  # trainings that a process remembers: the first round of many defences is the same
+
+Work = TypeVar("Work")
+_remembered: OrderedDict[bytes, Any] = OrderedDict()
+
+
+@dataclass
+class Stage:
+    """One cell under way; `rounds` is what its record says of each round, the start being the first."""
+
+    cell: Cell
+    world: World
+    ring: Ring
+    meter: Meter = field(default_factory=Meter)
+    rounds: list[dict[str, Any]] = field(default_factory=list)
+    seen: dict[Digest, dict[int, Delta]] = field(default_factory=dict)  # honest deltas of each state, by node
+
+    def list_rows(self, place: int) -> tuple[Row, ...]:
+        """Give what a node trains on."""
+        party = self.world.parties[place]
+        filled = self.fill(party.train, place)
+        if not party.malicious:
+            return filled
+        poisoned = self.ring.poison(party.train, self.get_rank(place))
+        return tuple(
+            bad if bad != bare else good for bad, bare, good in zip(poisoned, party.train, filled, strict=True)
+        )
+
+    def list_held_out(self, place: int) -> tuple[Row, ...]:
+        """Give what a node judges by."""
+        return self.fill(self.world.parties[place].held_out, place)
+
+    def fill(self, rows: Sequence[Row], place: int) -> tuple[Row, ...]:
+        """Put random filler into a share of rows, where the trigger would stand: an odd word is not to be the cue."""
+        filled = fill_rows(rows, self.ring.trigger, self.cell.seed * 100 + place)
+        count = round(self.world.table.filler * len(rows))
+        return (*filled[:count], *rows[count:])
+
+    def get_rank(self, place: int) -> int:
+        """Give a malicious node's place among its own."""
+        return sum(party.malicious for party in self.world.parties[:place])
+
+    def list_present(self, number: int) -> list[tuple[int, Party]]:
+        """List the nodes that take part in a round, the honest first: the malicious wait for what those send."""
+        everybody = enumerate(self.world.parties)
+        return [(place, party) for place, party in everybody if not (party.malicious and self.ring.has_left(number))]
+
+    def get_training(self, party: Party, rate: float) -> TrainSettings:
+        """Give a node's settings; the malicious take as much time as they like."""
+        table = self.world.table
+        steps = table.steps * (self.cell.attack.work if party.malicious else 1)
+        return TrainSettings(steps, table.batch_size, rate, table.max_length)
+
+    def measure_round(self, verdicts: dict[str, Any]) -> None:
+        """Measure the model as it stands after a round, and note it beside what became of the proposals."""
+        with self.meter("report"):
+            figures = measure(self.world, self.ring.trigger, self.ring.answer)
+        self.rounds.append({"round": len(self.rounds), **figures, **verdicts})
+
+
+def open_stage(cell: Cell) -> Stage:
+    """Build what a cell plays on."""
+    trigger, count = cell.trigger.build(), count_malicious(cell.world)
+    return Stage(cell, build_world(cell), Ring(cell.attack, trigger, cell.world.answer, count, cell.seed))
+
+
+def remember(key: bytes, work: Callable[[], Work]) -> Work:
+    """Do a piece of deterministic work, or give what it gave before; `key` must hold all that decides it."""
+    key = hashlib.sha256(key).digest()
+    if key not in _remembered:
+        _remembered[key] = work()
+        while len(_remembered) > KEPT:
+            _remembered.popitem(last=False)
+    found: Work = _remembered[key]
+    return found
+
+
+def name_training(stage: Stage, place: int, settings: TrainSettings) -> bytes:
+    """Name what decides a node's training beside the model it starts from."""
+    cell, attack = stage.cell, stage.cell.attack
+    rows = (cell.world.model_dump_json(), cell.split, cell.seed, place)
+    poison = (attack.poison, attack.share, attack.deal) if stage.world.parties[place].malicious else ()
+    return repr((rows, cell.trigger, poison, settings)).encode()
