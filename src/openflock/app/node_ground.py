@@ -16,10 +16,13 @@ from openflock.app.words import parse_tokens
 from openflock.edge.evm_ledger import EvmLedger, WallClock, get_contract
 from openflock.edge.journal import Journal
 from openflock.edge.stores import Store, open_store
+from openflock.edge.transactions import GWEI
 from openflock.learn.data import Row, load_rows
 from openflock.protocol.job import Job
 from openflock.protocol.replay import Replica
 from openflock.protocol.types import Address, Amount, State
+
+PATIENCE = 15.0  # seconds that a call may take to be mined before other duties, or a stop, have their turn
 
 
 @dataclass(frozen=True)
@@ -75,10 +78,14 @@ def make_directory(plan: Plan, me: Address | None) -> Path:
     return directory
 
 
-def open_task(plan: Plan, accounts: dict[Address, LocalAccount], journal: Journal | None) -> Chain:
+def open_task(
+    plan: Plan, accounts: dict[Address, LocalAccount], journal: Journal | None, config: NodeConfig | None = None
+) -> Chain:
     """Connect to the task and catch up with its log."""
     web3 = open_chain(plan.rpc)
-    ledger = EvmLedger(web3, find_task(web3, plan.task), accounts, confirmations=plan.confirmations, journal=journal)
+    max_fee = int((config or NodeConfig()).max_fee * GWEI)
+    task = find_task(web3, plan.task)
+    ledger = EvmLedger(web3, task, accounts, None, plan.confirmations, journal, max_fee=max_fee, patience=PATIENCE)
     replica = Replica(ledger.get_genesis())
     for _ in replica.follow(ledger.read(0)):
         pass
@@ -90,7 +97,7 @@ def survey(stack: ExitStack, plan: Plan, account: LocalAccount, directory: Path)
     look, me = preflight.Survey(), account.address.lower()
     config = look.get(lambda: load_node_config(plan.config))
     journal = look.get(lambda: stack.enter_context(closing(Journal(directory / "journal.db"))))
-    chain = look.get(lambda: open_task(plan, {me: account}, journal))
+    chain = look.get(lambda: open_task(plan, {me: account}, journal, config))
     store = look.get(lambda: stack.enter_context(closing(open_store(plan.store, directory / "cache"))))
     data = look.get(lambda: get_data(plan))
     rows = data and look.get(lambda: load_rows(data))

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from hashlib import sha256
 from pathlib import Path
 from threading import Event
 from types import FrameType
@@ -28,8 +27,9 @@ from openflock.app.settings import SettingsError
 from openflock.app.status import Status
 from openflock.audit import AuditFailure
 from openflock.edge.blobs import DirectoryStore
-from openflock.edge.evm_ledger import Reorganised
+from openflock.edge.evm_ledger import BadLog, Reorganised
 from openflock.edge.stores import open_store
+from openflock.edge.wallet import derive_secret
 from openflock.node.daemon import Daemon
 from openflock.node.duties import Duty, Keeper, Pace, Player, Stopped, settle_up
 from openflock.node.node import Identity, Node
@@ -109,7 +109,7 @@ def build_daemon(
             follow(step)
 
     return Daemon(
-        chain.ledger, chain.clock, duties, log, is_over, on_step, status.write, stop, (Divergence, Reorganised)
+        chain.ledger, chain.clock, duties, log, is_over, on_step, status.write, stop, (Divergence, BadLog, Reorganised)
     )
 
 
@@ -200,11 +200,6 @@ def build_node(
     identity = Identity(account.address.lower(), derive_secret(account), ground.domain, ground.stake)
     outbox = DirectoryStore(directory / "outbox", private=True)
     return Node(identity, model, reader, ground.journal, outbox, proposer, voter)
-
-
-def derive_secret(account: LocalAccount) -> bytes:
-    """Derive what salts follow from; it changes with the key alone, so a lost directory loses no salt."""
-    return sha256(b"salts" + account.key).digest()
 
 
 def serve_initial_state(ground: Ground, layout: Any, reader: Reader) -> None:

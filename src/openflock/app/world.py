@@ -20,6 +20,7 @@ from openflock.edge.embedded_chain import EmbeddedChain
 from openflock.edge.evm_ledger import EvmLedger
 from openflock.edge.journal import Journal
 from openflock.edge.spec_ledger import SpecLedger
+from openflock.edge.wallet import derive_secret
 from openflock.learn.base import compute_base_digest
 from openflock.learn.data import Row, list_domains, load_domain, parse_row
 from openflock.learn.evaluate import EvaluationSettings
@@ -229,8 +230,7 @@ def build_node(
     proposer = Proposer(rows, train, run.checkpoints, tamper, on_step, watch, feedback)
     evaluation = EvaluationSettings(max_length=config.max_length)
     voter = Voter(holdings.held_out, evaluation, config.shuffle, watch)
-    secret = sha256(b"salts" + account.key).digest()
-    identity = Identity(account.address.lower(), secret, holdings.domain, config.stake * TOKEN)
+    identity = Identity(account.address.lower(), derive_secret(account), holdings.domain, config.stake * TOKEN)
     return Node(identity, model, reader, journal, DirectoryStore(run.outbox, private=True), proposer, voter)
 
 

@@ -5,6 +5,7 @@ Any Ethereum tool reads the same file. The key leaves this module only inside th
 
 import json
 import os
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,11 @@ def open_wallet(path: Path, password: str) -> LocalAccount:
 def read_address(path: Path) -> Address:
     """Read whose key a keystore holds, as the file says; no password is needed."""
     return _get_address(_read(path))
+
+
+def derive_secret(account: LocalAccount) -> bytes:
+    """Derive what a node's salts follow from; it changes with the key alone, so a lost directory loses no salt."""
+    return sha256(b"salts" + account.key).digest()
 
 
 # --- Helpers -------------------------------------------------------------------------------------------------

@@ -52,17 +52,17 @@ class Replica:
         """
         start = 0
         while start < len(entries):
-            step = self._apply_call(entries[start:])
+            step = self._apply_call(entries, start)
             start += 1 + len(step.events)
             yield step
 
-    def _apply_call(self, entries: Sequence[Entry]) -> Step:
-        first = entries[0]
+    def _apply_call(self, entries: Sequence[Entry], start: int) -> Step:
+        first = entries[start]
         if not isinstance(first.item, Call):
             raise Divergence(self.position, f"{describe(first.item)} does not follow from the call before it")
         if (first.time, first.block) < self._last:
             raise Divergence(self.position, "time runs backwards")
-        logged = _take_events(entries)
+        logged = _take_events(entries, start)
         try:
             state, events = process(self.state, first.item, _recall_moment(first, logged))
         except Revert as error:
@@ -90,10 +90,11 @@ def describe(item: Call | Event) -> str:
     return f"{type(item).__name__}({shown})"
 
 
-def _take_events(entries: Sequence[Entry]) -> list[Event]:
-    events = []
-    for entry in entries[1:]:
-        if not isinstance(entry.item, Event) or (entry.time, entry.block) != (entries[0].time, entries[0].block):
+def _take_events(entries: Sequence[Entry], start: int) -> list[Event]:
+    first, events = entries[start], []
+    for index in range(start + 1, len(entries)):
+        entry = entries[index]
+        if not isinstance(entry.item, Event) or (entry.time, entry.block) != (first.time, first.block):
             break
         events.append(entry.item)
     return events
