@@ -19,7 +19,8 @@ from openflock.app.settings import (
 from openflock.protocol.rules import BadRules
 
 ROOT = Path(__file__).parents[2]
-CONFIGS = [*sorted((ROOT / "configs").rglob("*.toml")), Path(str(files("openflock") / "assets" / "demo.toml"))]
+SHIPPED = (path for path in sorted((ROOT / "configs").rglob("*.toml")) if not path.name.startswith("arena_"))
+CONFIGS = [*SHIPPED, Path(str(files("openflock") / "assets" / "demo.toml"))]
 
 
 def build(config, domains=4, nodes=8):
