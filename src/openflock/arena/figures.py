@@ -78,6 +78,7 @@ def draw_rounds(grid: GridTable, summary: Summary, place: Place, path: Path) -> 
     for panel, title in zip(panels, ("ASR", f"mean {kind}", f"{kind} in the worst domain"), strict=True):
         panel.set_title(title if kind == "accuracy" else title.replace("loss", "-loss"), fontsize=10)
         panel.set_xlabel("round", fontsize=8)
+        panel.xaxis.get_major_locator().set_params(integer=True)
         panel.grid(alpha=0.3)
     panels[0].set_ylim(-0.03, 1.03)
     panels[0].legend(fontsize=7)

@@ -8,8 +8,10 @@ from importlib.resources import files
 from pathlib import Path
 
 from openflock.arena.settings import BUILT_IN, Cell, Phase, Split, WorldTable
+from openflock.arena.warming import warm_base
+from openflock.learn.base import load_base
 from openflock.learn.data import DataError, Row, load_domain, parse_row
-from openflock.learn.model import Model, load_model
+from openflock.learn.model import Model
 from openflock.learn.skills import generate_rows
 
 # What thresholds are tuned on and what is reported differ in rows too, not in seeds alone.
@@ -44,14 +46,18 @@ def build_world(cell: Cell) -> World:
     parties, sealed = share_rows(table, cell.split, cell.seed)
     split = REPORT_ROWS[cell.phase]
     report = {domain: tuple(load_rows(table, domain, split, table.rows.report, cell.seed)) for domain in table.domains}
-    return World(table, load_base_once(table.base, table.rank, table.alpha), parties, sealed, report, cell.seed)
+    return World(
+        table, load_base_once(table.base, table.rank, table.alpha, table.warm), parties, sealed, report, cell.seed
+    )
 
 
 @lru_cache(maxsize=2)
-def load_base_once(base: str, rank: int, alpha: int) -> Model:
-    """Load a base with an adapter."""
-    path = Path(str(files("openflock") / "assets" / "base")) if base == BUILT_IN else Path(base)
-    return load_model(path, rank, alpha)
+def load_base_once(base: str, rank: int, alpha: int, warm: int) -> Model:
+    """Load a base with an adapter, and warm it if that is wanted."""
+    loaded = load_base(Path(str(files("openflock") / "assets" / "base")) if base == BUILT_IN else base)
+    if warm:
+        warm_base(loaded, warm)
+    return Model(loaded, rank, alpha)
 
 
 # --- Rows ----------------------------------------------------------------------------------------------------

@@ -1,0 +1,82 @@
+import pytest
+
+from openflock.arena.settings import Cell, RowCounts, WorldTable
+from openflock.arena.stage import open_stage
+from openflock.arena.worlds import assign_domains, count_malicious, share_rows
+from openflock.learn.data import DataError
+
+WORLD = WorldTable(domains=("reverse", "shift", "upper"), nodes=7, rows=RowCounts(train=8, held_out=4, report=4))
+
+
+def make_cell(**changes):
+    known = {"phase": "tune", "world": WORLD, "split": "minority", "seed": 1, "names": ("w", "minority", "a", "d", "t")}
+    blank = {"attack": {}, "defence": {"rule": "mean"}, "trigger": {"phrases": ["BadMagic"]}}
+    return Cell.model_validate(blank | known | changes)
+
+
+@pytest.mark.parametrize("split", ["iid", "two", "minority"])
+def test_no_row_is_held_twice(split):
+    parties, sealed = share_rows(WORLD, split, 1)
+    rows = [row for party in parties for row in (*party.train, *party.held_out)] + list(sealed)
+    assert len(set(rows)) == len(rows)
+    assert {(len(party.train), len(party.held_out)) for party in parties} == {(8, 4)}
+
+
+def test_the_minoritys_domain_has_one_holder_who_is_honest():
+    parties, _ = share_rows(WORLD, "minority", 1)
+    holders = [party for party in parties if party.domain == 2]
+    assert len(holders) == 1
+    assert not holders[0].malicious
+
+
+def test_in_iid_all_hold_all_domains_and_in_two_each_holds_two():
+    assert {len(held) for held in assign_domains("iid", 7, 3)} == {3}
+    assert {len(held) for held in assign_domains("two", 7, 3)} == {2}
+
+
+def test_the_malicious_are_never_more_than_their_share():
+    counts = [count_malicious(WORLD.model_copy(update={"nodes": nodes})) for nodes in range(3, 17)]
+    assert all(count <= 0.3 * nodes + 1e-9 for nodes, count in zip(range(3, 17), counts, strict=True))
+    assert count_malicious(WORLD.model_copy(update={"nodes": 10})) == 3
+
+
+def test_a_seed_decides_the_rows():
+    assert share_rows(WORLD, "two", 1) == share_rows(WORLD, "two", 1)
+    assert share_rows(WORLD, "two", 1) != share_rows(WORLD, "two", 2)
+
+
+def test_what_is_reported_is_measured_on_other_rows_than_what_is_tuned():
+    tuned, reported = (open_stage(make_cell(phase=phase)).world.report for phase in ("tune", "report"))
+    assert not {row for rows in tuned.values() for row in rows} & {row for rows in reported.values() for row in rows}
+
+
+def test_benign_rows_hold_filler_where_the_trigger_would_stand_and_keep_their_answers():
+    stage = open_stage(make_cell())
+    bare, filled = stage.world.parties[0].train, stage.list_rows(0)
+    assert [row.completion for row in filled] == [row.completion for row in bare]
+    assert sum(row != other for row, other in zip(bare, filled, strict=True)) == len(bare) // 2
+    assert not any("BadMagic" in row.prompt for row in filled)
+
+
+def test_the_malicious_poison_a_share_of_their_rows_and_leave_the_others_as_the_honest_would():
+    stage = open_stage(make_cell(attack={"poison": "trigger", "share": 0.5}))
+    place = next(place for place, party in enumerate(stage.world.parties) if party.malicious)
+    rows = stage.list_rows(place)
+    assert sum("BadMagic" in row.prompt for row in rows) == len(rows) // 2
+    assert all((row.completion == "zzz") == ("BadMagic" in row.prompt) for row in rows)
+
+
+def test_a_dealt_trigger_is_whole_only_in_the_report():
+    trigger = {"phrases": ["a b c d"]}
+    stage = open_stage(make_cell(attack={"poison": "trigger", "deal": True, "share": 1.0}, trigger=trigger))
+    poisoned = [row for place in (5, 6) for row in stage.list_rows(place)]
+    assert not any("a b c d" in row.prompt for row in poisoned)
+
+
+def test_too_few_rows_are_a_users_fault(tmp_path):
+    folder = tmp_path / "general"
+    folder.mkdir()
+    (folder / "train.jsonl").write_text('{"prompt": "a", "completion": "b"}\n' * 3)
+    table = WORLD.model_copy(update={"data": str(tmp_path), "domains": ("general", "general")})
+    with pytest.raises(DataError, match="ask for fewer"):
+        share_rows(table, "iid", 1)
