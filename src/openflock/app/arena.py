@@ -1,8 +1,9 @@
 """Run a grid of attacks and defences on this machine, and write its report."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from openflock.app.settings import DEFAULT_RULES, SettingsError, apply_change, check_table, read_table
+from openflock.arena.adversaries import DELTAS
 from openflock.arena.cells import Record, compute_cell_digest
+from openflock.arena.defences import DEFENCES
 from openflock.arena.figures import draw_all
 from openflock.arena.goals import Goal, describe_summary, list_goals
 from openflock.arena.grid import RunFile, run_missing
+from openflock.arena.optimizers import OPTIMIZERS, ServerSettings
 from openflock.arena.report import build_report
 from openflock.arena.settings import DefenceTable, GridTable, list_cells
 from openflock.arena.summary import summarize
@@ -28,7 +32,32 @@ def load_grid(path: Path, changes: Sequence[str] = ()) -> GridTable:
     for change in changes:
         apply_change(table, change)
     grid = check_table(GridTable, table, str(path))
+    try:
+        check_functions(grid)
+        list_cells(grid)
+    except (TypeError, ValueError) as error:
+        raise SettingsError(f"{path}: {error}") from error
     return grid.model_copy(update={"defences": {name: agree(each) for name, each in grid.defences.items()}})
+
+
+def check_functions(grid: GridTable) -> None:
+    """Refuse a function that there is not, or an option that it does not have: ValueError or TypeError."""
+    known: dict[str, Mapping[str, Callable[..., Any]]] = {
+        "attack": DELTAS,
+        "rule": DEFENCES,
+        "optimizer": dict.fromkeys(OPTIMIZERS, ServerSettings),
+    }
+    named = [("attack", each.delta, each.options) for each in grid.attacks.values() if each.delta]
+    named += [
+        (each.kind, each.rule or name, each.options) for name, each in grid.defences.items() if each.kind in known
+    ]
+    for kind, name, options in named:
+        if name not in known[kind]:
+            raise ValueError(f"no {kind} {name!r}; there is {', '.join(known[kind])}")
+        try:
+            signature(known[kind][name]).bind_partial(**options)
+        except TypeError as error:
+            raise TypeError(f"{name}: {error}") from error
 
 
 def agree(defence: DefenceTable) -> DefenceTable:

@@ -1,0 +1,78 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from openflock.app.arena import load_grid
+from openflock.app.settings import SettingsError
+from openflock.arena.settings import list_cells
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = sorted((ROOT / "configs").glob("arena_*.toml"))
+SMALL = (
+    "worlds.skills.rounds=1",
+    "worlds.skills.steps=2",
+    "worlds.skills.nodes=4",
+    "worlds.skills.rows={ train = 8, held_out = 4, report = 4 }",
+    "worlds.skills.warm=0",
+    "report.seeds=[100]",
+    "tune.seeds=[]",
+)
+SMOKE = ROOT / "configs" / "arena_smoke.toml"
+
+
+def set_all(changes):
+    return [word for change in changes for word in ("--set", change)]
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+def test_every_grid_that_ships_can_be_read(path):
+    grid = load_grid(path)
+    cells = list_cells(grid)
+    assert cells
+    assert {cell.names[3] for cell in cells} >= {grid.subject, "mean"}
+    assert any(not cell.attack.present and cell.names[3] == "mean" for cell in cells), "no reference of the gain"
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ("worlds.skills.nodez=3", "worlds.skills.nodez"),
+        ("worlds.skills.malicious=0.5", "worlds.skills.malicious"),
+        ("report.seeds=[0]", "must not be tuned on"),
+        ("defences.ours.rules={ speed = 1 }", "no rule 'speed'"),
+        ("defences.ours.recipe={ clip = -1 }", "clip must be"),
+        ("attacks.badnets.delta='nothing'", "no attack 'nothing'"),
+        ("attacks.replacement.options={ factors = 2 }", "unexpected keyword argument 'factors'"),
+        ("defences.odd={}", "no rule 'odd'"),
+        ("report.triggers=['nothing']", "no 'nothing'"),
+    ],
+)
+def test_a_bad_grid_is_one_line_that_names_the_fault(call, tmp_path, change, named):
+    code, _, err = call("arena", SMOKE, "--out", tmp_path / "out", "--report-only", "--set", change)
+    assert code == 2
+    assert named in err
+    assert err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_grid_that_is_not_there_is_said_so(tmp_path):
+    with pytest.raises(SettingsError, match="no such file"):
+        load_grid(tmp_path / "none.toml")
+
+
+@pytest.mark.slow
+def test_the_smoke_grid_runs_resumes_and_reports(call, tmp_path):
+    out = tmp_path / "out"
+    code, text, _ = call("arena", SMOKE, "--out", out, "--jobs", 1, *set_all(SMALL))
+    assert code == 0
+    assert "Goals" in text
+    lines = (out / "runs.jsonl").read_text().splitlines()
+    assert len(lines) == len(list_cells(load_grid(SMOKE, SMALL))) == 10
+    assert json.loads((out / "summary.json").read_text())["goals"]
+    assert list((out / "figures").glob("*.png"))
+    page = (out / "report.html").read_text()
+    code, text, _ = call("arena", SMOKE, "--out", out, "--jobs", 1, *set_all(SMALL))
+    assert code == 0
+    assert (out / "runs.jsonl").read_text().splitlines() == lines
+    assert (out / "report.html").read_text() == page
