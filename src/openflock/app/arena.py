@@ -83,7 +83,9 @@ def run_arena(grid: GridTable, out: Path, jobs: int, console: Console) -> dict[s
     with Progress(*columns, console=console, transient=True) as progress:
         known = runs.read()
         bar = progress.add_task("cells", total=len(cells))
-        progress.update(bar, completed=sum(1 for cell in cells if compute_cell_digest(cell) in known))
+        there = sum(1 for cell in cells if compute_cell_digest(cell) in known)
+        progress.update(bar, completed=there)
+        console.print(f"{len(cells)} cells, {there} of them in {out} already; {jobs} at a time")
 
         def on_record(record: Record) -> None:
             progress.advance(bar)

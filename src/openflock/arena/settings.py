@@ -67,6 +67,7 @@ class AttackTable(Table):
     share: float = Field(default=0.5, ge=0, le=1)  # of their rows
     deal: bool = False  # each gets a part of the trigger, and the whole is tested (DBA)
     work: PositiveInt = 1  # times as many steps as the honest take
+    rate: float = Field(default=1.0, gt=0)  # times the honest learning rate
     delta: str = ""  # a function of arena.attacks on deltas; the honest ones of the round are known to it
     options: dict[str, Number] = {}
     votes: Votes = "honest"  # in the protocol; a baseline that asks voters knows honest and collude

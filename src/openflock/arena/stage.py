@@ -67,6 +67,7 @@ class Stage:
         """Give a node's settings; the malicious take as much time as they like."""
         table = self.world.table
         steps = table.steps * (self.cell.attack.work if party.malicious else 1)
+        rate *= self.cell.attack.rate if party.malicious else 1.0
         return TrainSettings(steps, table.batch_size, rate, table.max_length)
 
     def measure_round(self, verdicts: dict[str, Any]) -> None:
