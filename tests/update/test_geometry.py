@@ -1,13 +1,18 @@
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from fractions import Fraction
+from random import Random
+from time import sleep
 
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openflock.protocol.recipe import Recipe
+from openflock.update import geometry
 from openflock.update.fixed import FRACTION_BITS, LIMIT, Layout, Module, initial_state
 from openflock.update.geometry import compute_dots, compute_norm, compute_products, compute_squared_norm, compute_unit
+from openflock.update.gram import multiply_exact
 
 from .examples import SMALL, fill_update, read_matrices, read_whole, states_with_updates, updates
 
@@ -94,3 +99,19 @@ def test_the_same_update_to_other_weights_has_another_norm():
         norms.append(compute_norm(state, fill_update(state, 1)))
         assert norms[-1] == compute_products(state, [fill_update(state, 1)])[0, 0]
     assert norms == [92, 368, 92]
+
+
+def test_threads_that_measure_at_once_find_what_one_finds(monkeypatch):
+    """The factor that stands still is measured once for all, by whoever comes first; nobody sees half of it."""
+    layout, random = Layout(tuple(Module(f"m{number:02}", 3, 2) for number in range(16)), 2, 4), Random(1)
+    state = initial_state(layout, b"threads")
+    wanted = [compute_products(state, [fill_update(state, size)])[0, 0] for size in range(8)]
+
+    def multiply_slowly(left, right):
+        sleep(random.random() / 1000)
+        return multiply_exact(left, right)
+
+    monkeypatch.setattr(geometry, "multiply_exact", multiply_slowly)
+    fresh = replace(state)
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(lambda size: compute_norm(fresh, fill_update(fresh, size)), range(8))) == wanted

@@ -7,6 +7,7 @@ the state's.
 
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
+from threading import Lock
 from typing import Final
 from weakref import WeakKeyDictionary
 
@@ -21,6 +22,7 @@ from openflock.update.gram import multiply_exact
 _NUMBERS: Final = 2**16  # of each update at once
 _frozen: WeakKeyDictionary[GlobalState, list[NDArray[np.object_]]] = WeakKeyDictionary()
 _norms: WeakKeyDictionary[Update, int] = WeakKeyDictionary()
+_lock = Lock()
 
 
 def compute_squared_norm(state: GlobalState, update: Update) -> Fraction:
@@ -79,10 +81,12 @@ def _list_grams(state: GlobalState, updates: Sequence[Update], factor: Factor) -
 
 def _list_frozen_grams(state: GlobalState, factor: Factor) -> list[NDArray[np.object_]]:
     """Multiply the components of the factor that a step leaves alone; once for all updates to a state."""
-    if state not in _frozen:
-        _frozen[state] = []
-        for matrix in state.get_factor(factor).values():
-            components = matrix if factor == "A" else matrix.T
-            _frozen[state].append(multiply_exact(components, components))
-            release(matrix, 0, matrix.nbytes)
-    return _frozen[state]
+    with _lock:  # a merge admits several at once, and all want the same
+        if state not in _frozen:
+            grams = []
+            for matrix in state.get_factor(factor).values():
+                components = matrix if factor == "A" else matrix.T
+                grams.append(multiply_exact(components, components))
+                release(matrix, 0, matrix.nbytes)
+            _frozen[state] = grams
+        return _frozen[state]
