@@ -55,8 +55,7 @@ def read_transactions(network: Network) -> tuple[Counter[str], list[str]]:
     counts, seen = Counter[str](), defaultdict[tuple[str, str], list[str]](list)
     advance = web3.keccak(text="advance()")[:4]
     for number in range(web3.eth.block_number + 1):
-        # Anvil leaves the list out of an empty block that a reorganisation put in another's place.
-        for transaction in web3.eth.get_block(number, full_transactions=True).get("transactions", ()):
+        for transaction in web3.eth.get_block(number, full_transactions=True)["transactions"]:
             sender, data = transaction["from"].lower(), bytes(transaction["input"])
             if sender not in nodes:
                 continue

@@ -18,7 +18,7 @@ from _proxy import Proxy
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
 from rich.console import Console
-from web3 import Web3
+from web3 import HTTPProvider, Web3
 
 from openflock.app.creation import create
 from openflock.app.settings import TOKEN, Config
@@ -26,7 +26,6 @@ from openflock.app.tasks import read_standing
 from openflock.edge.anvil import Anvil, start_anvil
 from openflock.edge.evm_ledger import EvmLedger, get_contract, send
 from openflock.edge.processes import end_process, start_process
-from openflock.edge.rpc import connect
 from openflock.edge.stores import open_store
 from openflock.edge.wallet import create_wallet
 from openflock.learn.skills import generate_rows
@@ -94,7 +93,7 @@ class Seat:
 
 @dataclass
 class Network:
-    """All of it; `web3` reaches the chain past the proxy."""
+    """All of it; `web3` reaches the chain past the proxy, and past all that a node puts between."""
 
     anvil: Anvil
     rpc: Proxy
@@ -140,7 +139,7 @@ def start_network(
         store = stack.enter_context(Proxy(stack.enter_context(serve_bucket()), seed + 1))
         environment = {**os.environ, "OMP_NUM_THREADS": "1", **name_store(store.url)}
         os.environ.update(name_store(store.url))
-        creator, web3 = Account.create(), connect([anvil.url])
+        creator, web3 = Account.create(), Web3(HTTPProvider(anvil.url))
         anvil.fund(creator.address.lower())
         blobs = open_store(f"s3://{BUCKET}", directory / "creator")
         created = create(web3, creator, config, blobs, None, None, config.pool * TOKEN, Console(quiet=True))
