@@ -20,9 +20,9 @@ from eth_account.signers.local import LocalAccount
 from rich.console import Console
 from web3 import HTTPProvider, Web3
 
-from openflock.app.creation import create
 from openflock.app.settings import TOKEN, Config
-from openflock.app.tasks import read_standing
+from openflock.app.task.creation import create
+from openflock.app.task.view import read_standing
 from openflock.edge.anvil import Anvil, start_anvil
 from openflock.edge.evm_ledger import EvmLedger, get_contract, send
 from openflock.edge.processes import end_process, start_process

@@ -19,7 +19,7 @@ from _harness import MIB, Goal, finish, parse_arguments, show_table
 from _network import OPENFLOCK, Network, Seat, start_network, wait_for
 
 from openflock.app.settings import parse_config
-from openflock.app.tasks import read_standing
+from openflock.app.task.view import read_standing
 from openflock.protocol.types import Phase
 
 LONG, QUICK = 600.0, 60.0  # seconds of waiting

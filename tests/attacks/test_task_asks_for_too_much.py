@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 import openflock
-from openflock.app import preflight
-from openflock.app.node_settings import NodeConfig
+from openflock.app.node import preflight
+from openflock.app.node.settings import NodeConfig
 from openflock.app.settings import SettingsError
 from openflock.edge.blobs import DirectoryStore
 from openflock.learn.base import BaseError

@@ -204,7 +204,7 @@ def audit_chain(where: OnChain, on_round: OnRound) -> Report:
 
     While the task runs, the audit is of what the log held when it began: rounds that have ended are all there.
     """
-    from openflock.app.tasks import find_task, open_chain
+    from openflock.app.task.view import find_task, open_chain
     from openflock.edge.evm_ledger import EvmLedger
     from openflock.edge.stores import open_store
 

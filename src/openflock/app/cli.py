@@ -9,8 +9,11 @@ from typing import Annotated
 
 import typer
 
-from openflock.app import devnet_cli, node_cli, task_cli, wallet_cli
+from openflock.app import wallet_cli
 from openflock.app.console import loading, make_console
+from openflock.app.devnet import cli as devnet_cli
+from openflock.app.node import cli as node_cli
+from openflock.app.task import cli as task_cli
 
 DEMO_OUT = Path("runs/demo")
 

@@ -8,7 +8,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # By name, so that a command that fails early need not import what it never used.
 MENDABLE = {
     "openflock.arena.grid": ("BadRuns",),
-    "openflock.app.devnet": ("DevnetError",),
+    "openflock.app.devnet.network": ("DevnetError",),
     "openflock.app.settings": ("SettingsError",),
     "openflock.edge.anvil": ("AnvilError",),
     "openflock.edge.blobs": ("StoreError",),

@@ -46,8 +46,8 @@ def show(
         typer.echo(address)
         return
     with loading():
-        from openflock.app.task_tables import show_account
-        from openflock.app.tasks import describe_account
+        from openflock.app.task.tables import show_account
+        from openflock.app.task.view import describe_account
 
     account = describe_account(address, rpc, task)
     if as_json:

@@ -9,26 +9,27 @@ import time as wall
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from web3 import Web3
 
-from openflock.app.devnet_inputs import Member, keep_keys, make_keys, make_members, write_inputs
-from openflock.app.devnet_record import Record, describe_process
-from openflock.app.devnet_status import describe_members
-from openflock.app.devnet_stores import Place, start_store
-from openflock.app.devnet_view import Screen, show_summary
+from openflock.app.devnet.inputs import Member, keep_keys, make_keys, make_members, write_inputs
+from openflock.app.devnet.record import Record, describe_process
+from openflock.app.devnet.status import describe_members
+from openflock.app.devnet.stores import Place, start_store
+from openflock.app.devnet.view import Screen, show_summary
 from openflock.app.settings import TOKEN, Config, load_config
-from openflock.app.tasks import Follower, View, describe_round, open_chain
+from openflock.app.task.view import Follower, View, describe_round, open_chain
 from openflock.edge.anvil import Anvil, start_anvil
 from openflock.edge.processes import end_process, start_process
 from openflock.learn.data import list_domains
 from openflock.protocol.ports import Unreachable
 from openflock.protocol.types import Phase
 
-CONFIG = Path(__file__).parent.parent / "assets" / "devnet.toml"
+CONFIG = Path(str(files("openflock") / "assets" / "devnet.toml"))
 LOOK = 1.0  # seconds between two looks at chain and processes
 CREATION = 600.0  # seconds in which the task must be created, on a slow machine too
 GOODBYE = 120.0  # seconds that nodes have to end by themselves, when the task is over

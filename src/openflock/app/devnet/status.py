@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from openflock.app.devnet_record import Record, list_running
-from openflock.app.devnet_view import build_table, describe_task_line, show_summary
+from openflock.app.devnet.record import Record, list_running
+from openflock.app.devnet.view import build_table, describe_task_line, show_summary
+from openflock.app.node.status import read_status
 from openflock.app.settings import SettingsError
-from openflock.app.status import read_status
-from openflock.app.tasks import Follower, View, describe_task, open_chain
+from openflock.app.task.view import Follower, View, describe_task, open_chain
 from openflock.protocol.types import Phase
 
 if TYPE_CHECKING:
-    from openflock.app.devnet_inputs import Member
+    from openflock.app.devnet.inputs import Member
 
 
 def describe_members(out: Path, members: "Sequence[Member]", view: View) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from openflock.app.devnet_record import SECRETS
+from openflock.app.devnet.record import SECRETS
 from openflock.app.settings import BUILT_IN, Config
 from openflock.edge.wallet import create_wallet
 from openflock.learn.data import list_domains

@@ -7,9 +7,9 @@ from eth_account.signers.local import LocalAccount
 from rich.console import Console
 from web3 import Web3
 
-from openflock.app.funding import check_gas, check_token, fund_task
 from openflock.app.settings import TOKEN, Config
-from openflock.app.tasks import check_contract
+from openflock.app.task.funding import check_gas, check_token, fund_task
+from openflock.app.task.view import check_contract
 from openflock.app.world import agree_rules, list_data_domains, load_task_model
 from openflock.edge.deploy import create_task, deploy_factory, deploy_token
 from openflock.node.reader import Reader

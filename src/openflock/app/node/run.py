@@ -17,14 +17,14 @@ from eth_account.signers.local import LocalAccount
 from structlog.stdlib import BoundLogger
 from web3 import Web3
 
-from openflock.app import preflight
-from openflock.app.auditor import Auditor
-from openflock.app.logs import close_log, list_secrets, open_log
-from openflock.app.metrics import Counted, Metrics, serving
-from openflock.app.narrator import Narrator
-from openflock.app.node_ground import Chain, Ground, Plan, make_directory, open_task, survey
+from openflock.app.node import preflight
+from openflock.app.node.auditor import Auditor
+from openflock.app.node.ground import Chain, Ground, Plan, make_directory, open_task, survey
+from openflock.app.node.logs import close_log, list_secrets, open_log
+from openflock.app.node.metrics import Counted, Metrics, serving
+from openflock.app.node.narrator import Narrator
+from openflock.app.node.status import Status
 from openflock.app.settings import SettingsError
-from openflock.app.status import Status
 from openflock.audit import AuditFailure
 from openflock.edge.blobs import DirectoryStore
 from openflock.edge.evm_ledger import BadLog, Reorganised

@@ -4,11 +4,11 @@ from collections import Counter
 
 import pytest
 
-from openflock.app.metrics import Counted, Metrics, serving
-from openflock.app.narrator import Narrator
-from openflock.app.node_status import list_lines
+from openflock.app.node.metrics import Counted, Metrics, serving
+from openflock.app.node.narrator import Narrator
+from openflock.app.node.show import list_lines
+from openflock.app.node.status import Status, read_status
 from openflock.app.settings import SettingsError
-from openflock.app.status import Status, read_status
 from openflock.edge.anvil import find_free_port
 from openflock.edge.blobs import DirectoryStore
 from openflock.node.daemon import Daemon
@@ -16,8 +16,8 @@ from openflock.protocol.calls import Fund
 from openflock.protocol.ports import BlobMissing, Unreachable
 from openflock.protocol.types import Act, Fault
 
-from ..node.test_daemon import Diary
-from ..protocol.helpers import CREATOR, OUTSIDER, PROPOSER, STAKE, Play, advance, make_ledger, play_round
+from ...node.test_daemon import Diary
+from ...protocol.helpers import CREATOR, OUTSIDER, PROPOSER, STAKE, Play, advance, make_ledger, play_round
 
 
 def follow(ledger, me, *others, directory=None):

@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from openflock.app.logs import HIDDEN, close_log, list_secrets, open_log
+from openflock.app.node.logs import HIDDEN, close_log, list_secrets, open_log
 
 URL = "https://someone:word@rpc.example.org/v3/0123456789abcdef"
 

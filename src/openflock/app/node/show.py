@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from openflock.app.status import read_status
+from openflock.app.node.status import read_status
 from openflock.app.tables import format_tokens
 from openflock.app.words import format_deadline, format_span, format_time
 from openflock.protocol.types import Phase
@@ -27,7 +27,7 @@ def show_status(directory: Path, rpc: str | None, as_json: bool) -> None:
 
 def ask_chain(rpc: str, task: str, me: str) -> dict[str, Any]:
     """Ask the chain what the node wrote down itself; what differs is news that it has not seen."""
-    from openflock.app.tasks import Follower, find_task, open_chain
+    from openflock.app.task.view import Follower, find_task, open_chain
 
     web3 = open_chain(rpc)
     view = Follower(web3, find_task(web3, task)).view()

@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from openflock.app.devnet_inputs import make_members, write_inputs
-from openflock.app.devnet_record import FILE, SECRETS, Record, describe_process, end_all, is_same, list_running
+from openflock.app.devnet.inputs import make_members, write_inputs
+from openflock.app.devnet.record import FILE, SECRETS, Record, describe_process, end_all, is_same, list_running
 from openflock.app.settings import SettingsError, parse_config
 from openflock.edge.anvil import find_anvil
 from openflock.edge.processes import end_process, get_start, start_process

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from openflock.app.node.status import Status
 from openflock.app.settings import TOKEN, SettingsError
-from openflock.app.status import Status
 from openflock.node.daemon import Daemon
 from openflock.protocol.ports import Blob, BlobStore
 from openflock.protocol.types import Digest

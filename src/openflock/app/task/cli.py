@@ -58,10 +58,10 @@ def create(
         )
     amount = parse_tokens(fund) if fund else 0
     with loading():
-        from openflock.app.creation import create as create_task
-        from openflock.app.creation import write_command
-        from openflock.app.task_tables import show_weaknesses
-        from openflock.app.tasks import open_chain
+        from openflock.app.task.creation import create as create_task
+        from openflock.app.task.creation import write_command
+        from openflock.app.task.tables import show_weaknesses
+        from openflock.app.task.view import open_chain
         from openflock.edge.wallet import open_wallet
 
     console, web3 = make_console(as_json), open_chain(rpc)
@@ -84,8 +84,8 @@ def create(
 def list_all(rpc: Rpc, factory: Annotated[str, typer.Option(help="Factory of tasks.")], as_json: Json = False) -> None:
     """List the tasks that a factory created, as they stand now."""
     with loading():
-        from openflock.app.task_tables import build_task_list
-        from openflock.app.tasks import list_tasks, open_chain
+        from openflock.app.task.tables import build_task_list
+        from openflock.app.task.view import list_tasks, open_chain
 
     web3 = open_chain(rpc)
     tasks = list(list_tasks(web3, factory))
@@ -108,8 +108,8 @@ def show(
 ) -> None:
     """Show a task: where it stands, who takes part, how its rounds ended, and its rules in words."""
     with loading():
-        from openflock.app.task_tables import show_task
-        from openflock.app.tasks import Follower, describe_task, find_task, open_chain
+        from openflock.app.task.tables import show_task
+        from openflock.app.task.view import Follower, describe_task, find_task, open_chain
 
     web3 = open_chain(rpc)
     address = find_task(web3, task)
@@ -137,8 +137,8 @@ def fund(
 
     units = parse_tokens(amount)
     with loading():
-        from openflock.app.funding import check_gas, check_token, fund_task
-        from openflock.app.tasks import find_task, open_chain
+        from openflock.app.task.funding import check_gas, check_token, fund_task
+        from openflock.app.task.view import find_task, open_chain
         from openflock.edge.evm_ledger import get_contract
         from openflock.edge.wallet import open_wallet
 
@@ -162,9 +162,9 @@ def cancel(
 ) -> None:
     """End a task after the round that is under way; only its creator may."""
     with loading():
-        from openflock.app.funding import cancel_task, explain_cancel
         from openflock.app.settings import SettingsError
-        from openflock.app.tasks import find_task, open_chain
+        from openflock.app.task.funding import cancel_task, explain_cancel
+        from openflock.app.task.view import find_task, open_chain
         from openflock.edge.wallet import open_wallet, read_address
 
     web3 = open_chain(rpc)

@@ -11,7 +11,7 @@ from pathlib import Path
 import requests
 
 from openflock.app.settings import SettingsError
-from openflock.app.tasks import View
+from openflock.app.task.view import View
 from openflock.edge.anvil import HOST, find_free_port
 from openflock.edge.blobs import is_blob_name
 from openflock.edge.processes import end_process, start_process

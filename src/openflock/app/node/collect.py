@@ -5,7 +5,7 @@ from pathlib import Path
 
 import typer
 
-from openflock.app.node_ground import Plan, open_task
+from openflock.app.node.ground import Plan, open_task
 from openflock.edge.blobs import DirectoryStore
 from openflock.edge.stores import open_store
 from openflock.protocol.needed import list_needed

@@ -36,7 +36,7 @@ def up(
     The chain lives in memory: what is interrupted cannot be gone on with, only started anew.
     """
     with loading():
-        from openflock.app.devnet import Plan, run_devnet
+        from openflock.app.devnet.network import Plan, run_devnet
 
     plan = Plan(out, nodes, rounds, store, block_time, confirmations, config, tuple(changes or ()), fresh)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does
@@ -55,7 +55,7 @@ def status(
 ) -> None:
     """Say how a devnet stands, or what came of it."""
     with loading():
-        from openflock.app.devnet_status import describe_devnet, show_devnet
+        from openflock.app.devnet.status import describe_devnet, show_devnet
 
     found = describe_devnet(out)
     if as_json:
@@ -68,7 +68,7 @@ def status(
 def down(out: Out = OUT) -> None:
     """End the processes that a devnet started, and only those; its files stay."""
     with loading():
-        from openflock.app.devnet_record import Record, end_all
+        from openflock.app.devnet.record import Record, end_all
 
     record = Record(out)
     ended = end_all(record.read())

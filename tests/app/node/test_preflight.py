@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openflock.app import preflight
-from openflock.app.node_ground import choose_stake
-from openflock.app.node_settings import NodeConfig, load_node_config
-from openflock.app.preflight import NotReady, Survey
+from openflock.app.node import preflight
+from openflock.app.node.ground import choose_stake
+from openflock.app.node.preflight import NotReady, Survey
+from openflock.app.node.settings import NodeConfig, load_node_config
 from openflock.app.settings import BUILT_IN, SettingsError
 from openflock.edge.blobs import DirectoryStore
 from openflock.learn.data import DataError, Row
@@ -16,7 +16,7 @@ from openflock.protocol.job import Job, encode_job
 from openflock.protocol.ports import Unreachable
 from openflock.protocol.types import Phase
 
-from ..protocol.helpers import OUTSIDER, PROPOSER, make_ledger, make_rules, play_round
+from ...protocol.helpers import OUTSIDER, PROPOSER, make_ledger, make_rules, play_round
 
 DOMAINS = ("law", "medicine", "math")
 JOB = Job("a job", BUILT_IN, ("all-linear",), 2, 8, b"seed", DOMAINS, 64)

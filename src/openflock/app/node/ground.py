@@ -8,10 +8,10 @@ from pathlib import Path
 from eth_account.signers.local import LocalAccount
 from web3 import Web3
 
-from openflock.app import preflight
-from openflock.app.node_settings import NodeConfig, load_node_config
+from openflock.app.node import preflight
+from openflock.app.node.settings import NodeConfig, load_node_config
 from openflock.app.settings import SettingsError
-from openflock.app.tasks import check_address, find_task, open_chain
+from openflock.app.task.view import check_address, find_task, open_chain
 from openflock.app.words import parse_tokens
 from openflock.edge.evm_ledger import EvmLedger, WallClock, get_contract
 from openflock.edge.journal import Journal

@@ -12,7 +12,7 @@ from safetensors import safe_open
 from web3 import Web3
 
 from openflock.app.failures import explain
-from openflock.app.node_settings import NodeConfig
+from openflock.app.node.settings import NodeConfig
 from openflock.app.settings import BUILT_IN, SettingsError
 from openflock.app.tables import format_tokens
 from openflock.learn.base import compute_base_digest, resolve_base

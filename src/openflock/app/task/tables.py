@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from openflock.app.tables import OUTCOMES, format_tokens
-from openflock.app.tasks import WEI, View, describe_node
+from openflock.app.task.view import WEI, View, describe_node
 from openflock.app.words import describe_rules, format_deadline, format_span, format_time, list_weaknesses
 from openflock.protocol.types import Phase
 

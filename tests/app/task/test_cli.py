@@ -5,8 +5,8 @@ import json
 import pytest
 from web3 import HTTPProvider, Web3
 
-from openflock.app.creation import write_command
 from openflock.app.settings import TOKEN, SettingsError
+from openflock.app.task.creation import write_command
 from openflock.app.words import describe_rules, format_deadline, format_span, list_weaknesses, parse_tokens
 from openflock.edge.anvil import find_anvil, start_anvil
 from openflock.edge.evm_ledger import EvmLedger

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from eth_account.signers.local import LocalAccount
 from structlog.stdlib import BoundLogger
 
-from openflock.app.node_ground import Chain, Plan, make_directory, open_task
-from openflock.app.node_run import build_daemon, catch_signals, start_log
+from openflock.app.node.ground import Chain, Plan, make_directory, open_task
+from openflock.app.node.run import build_daemon, catch_signals, start_log
+from openflock.app.node.status import Status
 from openflock.app.settings import SettingsError
-from openflock.app.status import Status
 from openflock.app.tables import format_tokens
 from openflock.app.words import parse_tokens
 from openflock.edge.journal import Journal

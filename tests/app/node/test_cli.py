@@ -7,7 +7,7 @@ import urllib.request
 import pytest
 from eth_account import Account
 
-from openflock.app.status import read_status
+from openflock.app.node.status import read_status
 from openflock.edge.anvil import find_anvil, find_free_port, start_anvil
 
 from .yard import PASSWORD, open_yard

@@ -6,7 +6,7 @@ from web3.exceptions import BadFunctionCallOutput, ContractLogicError
 
 from openflock.app.settings import TOKEN, SettingsError
 from openflock.app.tables import format_tokens
-from openflock.app.tasks import check_contract, read_standing
+from openflock.app.task.view import check_contract, read_standing
 from openflock.app.words import format_span
 from openflock.edge.evm_ledger import EvmLedger, get_contract
 from openflock.protocol.calls import Cancel, Claim, Fund

@@ -48,8 +48,8 @@ def run(
         raise typer.BadParameter("give --data and --wallet, or --watch to follow without playing")
     account = None if watch or wallet is None else open_account(wallet, password_file)
     with loading():
-        from openflock.app.node_ground import Plan
-        from openflock.app.node_run import run_node, watch_task
+        from openflock.app.node.ground import Plan
+        from openflock.app.node.run import run_node, watch_task
 
     with starting():
         plan = Plan(
@@ -74,8 +74,8 @@ def withdraw(
     """Leave a task, and take home what is owed and released; run it again for what is released later."""
     account = open_account(wallet, password_file)
     with loading():
-        from openflock.app.node_ground import Plan
-        from openflock.app.node_money import withdraw_stake
+        from openflock.app.node.ground import Plan
+        from openflock.app.node.money import withdraw_stake
 
     with starting():
         withdraw_stake(Plan(task, rpc, directory=directory, confirmations=confirmations), account, wait)
@@ -94,8 +94,8 @@ def top_up(
     """Add to a node's stake, as soon as the task gathers; for a node that fell under the minimum."""
     account = open_account(wallet, password_file)
     with loading():
-        from openflock.app.node_ground import Plan
-        from openflock.app.node_money import raise_stake
+        from openflock.app.node.ground import Plan
+        from openflock.app.node.money import raise_stake
 
     with starting():
         raise_stake(Plan(task, rpc, directory=directory, confirmations=confirmations), account, tokens)
@@ -110,8 +110,8 @@ def collect(
 ) -> None:
     """Remove blobs that an open task needs no more from the node's directory, and from a store that is a directory."""
     with loading():
-        from openflock.app.node_collect import collect_blobs
-        from openflock.app.node_ground import Plan
+        from openflock.app.node.collect import collect_blobs
+        from openflock.app.node.ground import Plan
 
     collect_blobs(Plan(task, rpc, store), directory)
 
@@ -123,7 +123,7 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Say how a node does, by what it last wrote down and, with --rpc, by what the chain says now."""
-    from openflock.app.node_status import show_status
+    from openflock.app.node.show import show_status
 
     show_status(directory, rpc, as_json)
 

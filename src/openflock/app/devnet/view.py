@@ -9,7 +9,7 @@ from rich.live import Live
 from rich.table import Table
 
 from openflock.app.tables import OUTCOMES, format_tokens
-from openflock.app.tasks import View
+from openflock.app.task.view import View
 from openflock.app.words import format_deadline
 from openflock.protocol.types import Outcome, State
 
