@@ -22,9 +22,9 @@ from typing import Any
 from _harness import Goal, finish, parse_arguments, show_table
 
 from openflock.app.settings import DEFAULT_RULES
-from openflock.arena.profits import Finding, demand_all, describe, find_all, play, to_line
-from openflock.arena.scenarios import SCENARIOS, Scenario
-from openflock.arena.scene import Figures
+from openflock.arena.economy.profits import Finding, demand_all, describe, find_all, play, to_line
+from openflock.arena.economy.scenarios import SCENARIOS, Scenario
+from openflock.arena.economy.scene import Figures
 from openflock.arena.statistics import Interval
 
 SEEDS, ROUNDS = range(100, 120), 1000

@@ -5,12 +5,21 @@ from dataclasses import replace
 import pytest
 
 from openflock.app.settings import DEFAULT_RULES
-from openflock.arena import strategies as does
-from openflock.arena.economics import TOKEN, Market, Result, Unbalanced
-from openflock.arena.profits import demand_all, describe, find, find_all, play, sum_roles
-from openflock.arena.scenarios import COALITION, COALITION_ROLE, LONE, MINORITY, SCENARIOS, STAKE, Scenario, cheat
-from openflock.arena.scene import Figures
-from openflock.arena.strategies import SPECIALIST
+from openflock.arena.economy import strategies as does
+from openflock.arena.economy.market import TOKEN, Market, Result, Unbalanced
+from openflock.arena.economy.profits import demand_all, describe, find, find_all, play, sum_roles
+from openflock.arena.economy.scenarios import (
+    COALITION,
+    COALITION_ROLE,
+    LONE,
+    MINORITY,
+    SCENARIOS,
+    STAKE,
+    Scenario,
+    cheat,
+)
+from openflock.arena.economy.scene import Figures
+from openflock.arena.economy.strategies import SPECIALIST
 from openflock.protocol.types import Verdict
 
 ROUNDS = 3

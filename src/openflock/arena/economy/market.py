@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
-from openflock.arena.scene import Figures, Player, Scene
+from openflock.arena.economy.scene import Figures, Player, Scene
 from openflock.protocol.ballot import Mark, compute_ballot
 from openflock.protocol.calls import (
     Advance,

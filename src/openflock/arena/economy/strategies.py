@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from openflock.arena.scene import Offer, Player, Scene, Strategy
+from openflock.arena.economy.scene import Offer, Player, Scene, Strategy
 from openflock.protocol.ballot import Mark
 from openflock.protocol.settlement import MERGED_VERDICTS
 from openflock.protocol.types import NO_FLAGS, Flag, Verdict

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 
-from openflock.arena import strategies as does
-from openflock.arena.economics import TOKEN, make_address
-from openflock.arena.scene import Player, Scene, Strategy
-from openflock.arena.strategies import GENERALIST, SEARCHER, SPECIALIST
+from openflock.arena.economy import strategies as does
+from openflock.arena.economy.market import TOKEN, make_address
+from openflock.arena.economy.scene import Player, Scene, Strategy
+from openflock.arena.economy.strategies import GENERALIST, SEARCHER, SPECIALIST
 from openflock.protocol.ballot import Mark
 
 STAKE = 100 * TOKEN

@@ -5,11 +5,11 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from openflock.arena.economics import Market, Played
-from openflock.arena.scenarios import COALITION_ROLE, MINORITY, POOL, SCENARIOS, Scenario, build_players
-from openflock.arena.scene import Figures
+from openflock.arena.economy.market import Market, Played
+from openflock.arena.economy.scenarios import COALITION_ROLE, MINORITY, POOL, SCENARIOS, Scenario, build_players
+from openflock.arena.economy.scene import Figures
+from openflock.arena.economy.strategies import SPECIALIST
 from openflock.arena.statistics import Interval, compute_bootstrap, pair
-from openflock.arena.strategies import SPECIALIST
 from openflock.protocol.rules import Rules
 
 AMOUNTS = ("earned", "even", "lost", "cost", "profit")

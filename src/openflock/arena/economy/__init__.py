@@ -1,0 +1,1 @@
+"""Strategies in the place of models: who earns what by the whole protocol."""
