@@ -1,7 +1,7 @@
 """The protocol itself, each of its layers switchable: nodes over the specification ledger, some of them malicious."""
 
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from openflock.arena.attacks.behaviours import Withholder, collude, grieve, hide_openings, vote_lazily
+from openflock.arena.memory import MemoryJournal, MemoryStore
 from openflock.arena.settings import DefenceTable
 from openflock.arena.stage import Stage, name_training, remember
 from openflock.edge.spec_ledger import SpecLedger
@@ -37,12 +38,12 @@ from openflock.protocol.calls import (
     Settled,
     Slashed,
 )
-from openflock.protocol.ports import Blob, BlobMissing, Entry
+from openflock.protocol.ports import Blob, Entry
 from openflock.protocol.recipe import Recipe
 from openflock.protocol.replay import Step
 from openflock.protocol.rules import Rules
 from openflock.protocol.settlement import MERGED_VERDICTS
-from openflock.protocol.types import Act, Address, Digest, Fault, Flag, Genesis, Outcome, Phase, Round, State, Verdict
+from openflock.protocol.types import Address, Digest, Fault, Flag, Genesis, Phase, Round, State, Verdict
 from openflock.update.codec import decode_update, get_digest, stream_state
 from openflock.update.fixed import GlobalState, initial_state
 
@@ -130,7 +131,10 @@ class Learner(Proposer):
             return Proposer.make_update(liar, model, state, norm_ceiling, seed)
         blob = super().make_update(model, state, norm_ceiling, seed)
         if not self.is_malicious:
-            self.stage.seen.setdefault(get_digest(state), {})[self.place] = read_delta(state, blob)
+            seen, digest = self.stage.seen, get_digest(state)
+            if digest not in seen:
+                seen.clear()
+            seen.setdefault(digest, {})[self.place] = read_delta(state, blob)
         return blob
 
     def train_rows(self, model: Model, state: GlobalState, seed: int) -> Trained:
@@ -256,13 +260,12 @@ class Story:
                 self._end_round(event, state)
 
     def _end_round(self, event: Settled, state: State) -> None:
-        # Vetoed and void rounds judge nobody; what stands in no slot was not published.
-        merged = event.outcome == Outcome.MERGED
+        # What the verdict said, whatever became of the round; what was not published or judged has none.
         proposals = [
             {
                 "node": self._find(node),
                 "verdict": self.verdicts[slot].name,
-                "accepted": self.verdicts[slot] in MERGED_VERDICTS and merged,
+                "accepted": self.verdicts[slot] in MERGED_VERDICTS,
                 "slashed": node in self.slashed,
             }
             for slot, node in enumerate(self.seats)
@@ -279,45 +282,3 @@ class Story:
     def _measure(self, digest: Digest, noted: dict[str, Any]) -> None:
         self.stage.world.model.load_state(self.reader.fetch_state(digest))
         self.stage.measure_round(noted)
-
-
-# --- Places in memory ----------------------------------------------------------------------------------------
-
-
-class MemoryStore:
-    """A blob store that lives as long as its run."""
-
-    def __init__(self) -> None:
-        self._blobs: dict[Digest, bytes] = {}
-
-    def put(self, data: Blob) -> Digest:
-        """Keep bytes."""
-        digest = sha256(data).digest()
-        self._blobs[digest] = bytes(data)
-        return digest
-
-    def put_stream(self, parts: Iterable[Blob]) -> Digest:
-        """Keep what the parts make up."""
-        return self.put(b"".join(parts))
-
-    def fetch(self, digest: Digest, max_size: int) -> Blob:
-        """Give bytes; what is too large is missing too."""
-        found = self._blobs.get(digest)
-        if found is None or len(found) > max_size:
-            raise BlobMissing(f"blob {digest.hex()} is not here, or too large")
-        return found
-
-
-class MemoryJournal:
-    """A journal for nodes that never crash."""
-
-    def __init__(self) -> None:
-        self._contents: dict[tuple[Address, Address, int, Act], bytes] = {}
-
-    def remember(self, task: Address, node: Address, round_number: int, act: Act, content: bytes) -> None:
-        """Keep a content."""
-        self._contents[task, node, round_number, act] = content
-
-    def recall(self, task: Address, node: Address, round_number: int, act: Act) -> bytes | None:
-        """Give a content."""
-        return self._contents.get((task, node, round_number, act))

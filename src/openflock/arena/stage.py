@@ -16,7 +16,7 @@ from openflock.learn.train import TrainSettings
 from openflock.node.proposer import Delta
 from openflock.protocol.types import Digest
 
-KEPT: Final = 128  # trainings that a process remembers: the first round of many defences is the same
+KEPT: Final = 64  # trainings that a process remembers: the first round of many defences is the same
 
 Work = TypeVar("Work")
 _remembered: OrderedDict[bytes, Any] = OrderedDict()
@@ -31,7 +31,7 @@ class Stage:
     ring: Ring
     meter: Meter = field(default_factory=Meter)
     rounds: list[dict[str, Any]] = field(default_factory=list)
-    seen: dict[Digest, dict[int, Delta]] = field(default_factory=dict)  # honest deltas of each state, by node
+    seen: dict[Digest, dict[int, Delta]] = field(default_factory=dict)  # honest deltas of the last state, by node
 
     def list_rows(self, place: int) -> tuple[Row, ...]:
         """Give what a node trains on."""
