@@ -17,6 +17,7 @@ TABLE = {
         "absent": {"present": False},
         "none": {},
         "badnets": {"poison": "trigger"},
+        "breaker": {"delta": "ipm"},
         "replacement": {"poison": "trigger", "delta": "model_replacement", "options": {"factor": 4.0}},
     },
     "defences": {"mean": {}, "fedavg": {"kind": "optimizer"}, "ours": {"kind": "protocol"}},

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from openflock.arena.cells import Record
 from openflock.arena.metrics import Count, Kept, add_counts, compute_durability, compute_kept, count_caught, count_false
-from openflock.arena.settings import GridTable
+from openflock.arena.settings import AttackTable, GridTable
 from openflock.arena.statistics import Interval, compute_bootstrap, estimate_rate
 
 MEAN: Final = "mean"  # plain averaging, on which an attack has to work
@@ -66,13 +66,22 @@ def summarize(grid: GridTable, records: Iterable[Record]) -> Summary:
             runs.setdefault((place, record["defence"]), {})[record["seed"]] = record
     figures = {key: compute_figures(grid, runs, key) for key in sorted(runs)}
     harmless = {name for name, table in grid.attacks.items() if table.is_harmless}
-    works = {place: is_attack(figures.get((place, MEAN))) for place, _ in figures if place[2] not in harmless}
+    works = {
+        place: is_attack(grid.attacks[place[2]], figures.get((place, MEAN)))
+        for place, _ in figures
+        if place[2] not in harmless
+    }
     return Summary(figures, dict(runs), works, harmless)
 
 
-def is_attack(plain: Figures | None) -> bool | None:
-    """Answer whether an attack does what it is for where nothing defends; None if that was not run."""
-    return None if plain is None else plain.asr.point > WORKS or plain.kept.point < BREAKS
+def is_attack(table: AttackTable, plain: Figures | None) -> bool | None:
+    """Answer whether an attack does what it is for where nothing defends; None if that was not run.
+
+    A backdoor has to answer to its trigger: that it also spoils training is not enough.
+    """
+    if plain is None:
+        return None
+    return plain.asr.point > WORKS if table.poison == "trigger" else plain.kept.point < BREAKS
 
 
 def compute_figures(grid: GridTable, runs: Mapping[tuple[Place, str], Runs], key: tuple[Place, str]) -> Figures:
