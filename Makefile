@@ -1,4 +1,5 @@
-# demo: run a real task end to end.   devnet: the same over processes of their own.   test: all tests.   check: all that CI runs besides the tests.   bench: figures.
+# demo: run a real task end to end.   devnet: the same over processes of their own.
+# arena: attacks against defences, resumed.   test: all tests.   check: all that CI runs besides the tests.   bench: figures.
 PYTHON ?= python3
 BIN := .venv/bin
 # One thread each: two processes that share two cores are many times slower with more.
@@ -6,13 +7,16 @@ export OMP_NUM_THREADS := 1
 
 BENCHMARKS := protocol round aggregate exactness reproducible compression evaluate gas economics transfer idle chaos
 
-.PHONY: demo devnet test check bench contracts clean
+.PHONY: demo devnet arena test check bench contracts clean
 
 demo: .venv/installed
 	$(BIN)/openflock demo --out runs/demo
 
 devnet: .venv/installed .anvil/installed
 	$(BIN)/openflock devnet up --nodes 6 --rounds 4 --out runs/devnet --fresh
+
+arena: .venv/installed
+	$(BIN)/openflock arena configs/arena_core.toml --out runs/arena
 
 test: .venv/installed .venv-quantized/installed .anvil/installed
 	$(BIN)/pytest -q -n 2 --dist loadfile
