@@ -15,6 +15,7 @@ from openflock.app.devnet import cli as devnet_cli
 from openflock.app.node import cli as node_cli
 from openflock.app.task import cli as task_cli
 
+INTERRUPTED = 130
 DEMO_OUT = Path("runs/demo")
 
 app = typer.Typer(
@@ -171,10 +172,13 @@ def main() -> None:
         if "WORLD_SIZE" in os.environ:
             run_crew()
         else:
-            sys.exit(app(standalone_mode=False))
+            code = app(standalone_mode=False)
+            if code == INTERRUPTED:  # what typer makes of Ctrl-C
+                raise KeyboardInterrupt
+            sys.exit(code)
     except (KeyboardInterrupt, typer.Abort):
         typer.echo("interrupted; run the same command again to go on", err=True)
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
     except Exception as error:
         reason = explain(error)
         if reason is None:

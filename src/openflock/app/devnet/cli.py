@@ -44,7 +44,7 @@ def up(
         well = run_devnet(plan, make_console())
     except KeyboardInterrupt as error:
         typer.echo(f"interrupted: all that was started has ended; to start anew: --fresh --out {out}", err=True)
-        raise typer.Exit(130) from error
+        raise SystemExit(130) from error  # said here already
     if not well:
         raise typer.Exit(1)
 
