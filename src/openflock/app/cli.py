@@ -148,6 +148,14 @@ def doctor() -> None:
         raise typer.Exit(1)
 
 
+def run_command() -> int:
+    """Run the command and give its exit code; raise KeyboardInterrupt, of which typer makes an exit code."""
+    code = int(app(standalone_mode=False) or 0)
+    if code == INTERRUPTED:
+        raise KeyboardInterrupt
+    return code
+
+
 def run_crew() -> None:
     """Run the command in the leader, while its followers share the model's passes."""
     from openflock.learn.crew import dismiss, follow, get_number
@@ -156,7 +164,7 @@ def run_crew() -> None:
     if get_number() > 0:
         follow(load_model)
         return
-    code = app(standalone_mode=False)
+    code = run_command()
     dismiss()  # not after an error: the others may be amid a pass, and the launcher ends them
     sys.exit(code)
 
@@ -172,10 +180,7 @@ def main() -> None:
         if "WORLD_SIZE" in os.environ:
             run_crew()
         else:
-            code = app(standalone_mode=False)
-            if code == INTERRUPTED:  # what typer makes of Ctrl-C
-                raise KeyboardInterrupt
-            sys.exit(code)
+            sys.exit(run_command())
     except (KeyboardInterrupt, typer.Abort):
         typer.echo("interrupted; run the same command again to go on", err=True)
         sys.exit(INTERRUPTED)
