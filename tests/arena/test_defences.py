@@ -131,8 +131,8 @@ def test_a_rule_in_floats_merges_integers_as_the_exact_one_does(name, proposals,
     exact_updates = updates.astype(int).astype(object)
     plan = compute_plan(recipe, weights, exact_updates @ exact_updates.T, [bytes([k]) for k in range(len(weights))])
     merged = merge(name, proposals, updates=updates, weights=np.array(weights, float))
-    # The exact one rounds the weights by which it sorts to 1 / 2**13, and the geometric median's shares to 2**-24, of
-    # which steps that creep to a corner add up some.
+    # The exact one rounds the weights by which it sorts to 1 / 2**13, and the geometric median's distances and shares:
+    # where an even number lies on a line, that says where on the flat stretch between the middle two it stops.
     near = {"trimmed_mean": 2**18 * 40 / 2**13, "geometric_median": 2**18 / 2**14}.get(name, 2)
     assert merged.delta == pytest.approx(combine(plan, updates), abs=near)
 
