@@ -5,9 +5,10 @@ BIN := .venv/bin
 # One thread each: two processes that share two cores are many times slower with more.
 export OMP_NUM_THREADS := 1
 
-BENCHMARKS := protocol round aggregate exactness reproducible compression evaluate gas economics transfer idle chaos
+BENCHMARKS := protocol round aggregate exactness reproducible compression evaluate gas
+NETWORK := transfer idle chaos economics
 
-.PHONY: demo devnet arena test check bench contracts clean
+.PHONY: demo devnet arena test check bench bench-network contracts clean
 
 demo: .venv/installed
 	$(BIN)/openflock demo --out runs/demo
@@ -29,10 +30,13 @@ check: .venv/installed
 	$(BIN)/lint-imports
 	$(BIN)/python scripts/compile_contracts.py --check
 
-bench: .venv/installed .anvil/installed .venv-rivals/installed .venv-older/installed .venv-quantized/installed
+bench: .venv/installed .venv-rivals/installed .venv-older/installed .venv-quantized/installed
 	for name in $(BENCHMARKS); do $(BIN)/python benchmarks/$$name.py --quick --json runs/bench/$$name.json || exit 1; done
 	PYTHONPATH=.venv-quantized $(BIN)/python benchmarks/seventy_b.py --quick --json runs/bench/seventy_b.json
 	$(BIN)/python scripts/write_bench_table.py runs/bench README.md
+
+bench-network: .venv/installed .anvil/installed
+	for name in $(NETWORK); do $(BIN)/python benchmarks/$$name.py --quick --json runs/bench-network/$$name.json || exit 1; done
 
 contracts: .venv/installed
 	$(BIN)/python scripts/compile_contracts.py
