@@ -20,7 +20,7 @@ arena: .venv/installed
 	$(BIN)/openflock arena configs/arena_core.toml --out runs/arena
 
 test: .venv/installed .venv-quantized/installed .anvil/installed
-	$(BIN)/pytest -q -n 2 --dist loadfile
+	$(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 	PYTHONPATH=.venv-quantized $(BIN)/pytest -q tests/learn/test_quantized.py
 
 check: .venv/installed

@@ -1,9 +1,12 @@
 """The machine of the specification with the contract beside it: the two must answer every call alike."""
 
+import pytest
 from hypothesis.stateful import invariant
 
 from ..protocol.machine import TaskMachine, search
 from .pair import Pair
+
+pytestmark = pytest.mark.slow
 
 
 class PairMachine(TaskMachine):
