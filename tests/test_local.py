@@ -1,8 +1,11 @@
+import os
+from functools import partial
+
 import pytest
 
-from openflock.local import Network
+from openflock.local import Network, WorkerLost, Workers
 from openflock.protocol.calls import Drawn, Settled
-from openflock.protocol.types import Outcome, Phase
+from openflock.protocol.types import Act, Outcome, Phase
 
 from .behaviour.ledgers import ACCOUNTS, CREATOR, GAS, NODES, OUTSIDER, open_evm
 from .node.helpers import make_camp
@@ -72,6 +75,31 @@ def test_too_few_nodes_leave_idle_rounds_and_the_old_state(tmp_path):
     ledger, network, _ = play(tmp_path, min_nodes=8, max_tries=1)
     assert {outcome for outcome, _ in settle(ledger)} == {Outcome.IDLE}
     assert network.state.digest == network.state.genesis.rules.genesis
+
+
+def test_a_worker_that_ends_before_its_work_is_told_in_one_line(played):
+    with pytest.raises(WorkerLost, match="fewer jobs"), Workers(1, partial(os._exit, 1)) as workers:
+        workers.work(played[1].state, Act.UPDATE, [0])
+
+
+def test_workers_work_only_for_those_who_are_due(tmp_path):
+    camp = make_camp(tmp_path, rounds=1)
+    for position, role in enumerate(ROLES):
+        camp.pitch(role, position % 2)
+    ledger, asked = camp.open_ledger(), []
+
+    class Elsewhere:
+        def work(self, state, act, places):
+            asked.append((act, list(places)))
+            return [camp.nodes[place].work(state, act) if place else None for place in places]
+
+    network = Network(ledger, ledger, camp.nodes, KEEPER, lambda entries, steps: None, Elsewhere())
+    network.run()
+    # Asked once more when all have called; whom another process worked out nothing for has done it itself.
+    assert [(act, places) for act, places in asked if places] == [
+        (act, [0, 1, 2, 3]) for act in (Act.UPDATE, Act.BALLOT, Act.ATTESTATION)
+    ]
+    assert [outcome for outcome, _ in settle(ledger)] == [Outcome.MERGED]
 
 
 @pytest.mark.slow

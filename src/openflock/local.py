@@ -1,26 +1,46 @@
-"""A whole network in one process: nodes wired to one ledger and one store, each acting when its turn comes."""
+"""A whole network on one machine: nodes wired to one ledger and one store, each acting when its turn comes.
 
+Nodes call one after another, but what they work out for one act needs nothing of each other: with `Workers`, processes
+train and judge ahead, and the turns only send it. How many there are changes no bit of the task.
+"""
+
+import multiprocessing
+import signal
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import Final, Self
 
 from openflock.node.node import Node
-from openflock.protocol.calls import Advance, Call
+from openflock.node.watch import Watch, watch_nothing
+from openflock.protocol.calls import Advance, Call, Opening
 from openflock.protocol.ports import Clock, Entry, Ledger
 from openflock.protocol.replay import Replica, Step
 from openflock.protocol.round import is_complete
-from openflock.protocol.types import Address, Phase, State
+from openflock.protocol.types import Act, Address, Phase, State, commit_phase
 
 OnEntries = Callable[[Sequence[Entry], Sequence[Step]], None]
+BuildNodes = Callable[[], Sequence[Node]]
+OnWorked = Callable[[Act], None]
+
+AHEAD: Final = (Act.UPDATE, Act.BALLOT, Act.ATTESTATION, Act.APPEAL)
 
 
 class Network:
     """Nodes that share a replica of the ledger; `keeper` moves the task on when nobody has more to do."""
 
     def __init__(
-        self, ledger: Ledger, clock: Clock, nodes: Sequence[Node], keeper: Address, on_entries: OnEntries
+        self,
+        ledger: Ledger,
+        clock: Clock,
+        nodes: Sequence[Node],
+        keeper: Address,
+        on_entries: OnEntries,
+        workers: "Workers | None" = None,
     ) -> None:
         """Wire the nodes; `on_entries` sees every new stretch of the log, whole calls only."""
         self._ledger, self._clock, self._nodes, self._keeper = ledger, clock, nodes, keeper
-        self._on_entries = on_entries
+        self._on_entries, self._workers = on_entries, workers
         self.replica = Replica(ledger.get_genesis())
         self.follow()
 
@@ -38,6 +58,7 @@ class Network:
 
     def let_nodes_act(self) -> bool:
         """Let every node make all the calls it wants to make now; answer whether any did."""
+        self._work_ahead()
         acted = False
         for node in self._nodes:
             while (call := node.decide(self.state)) is not None:
@@ -59,6 +80,15 @@ class Network:
         if entries:
             self._on_entries(entries, self.replica.apply(entries))
 
+    def _work_ahead(self) -> None:
+        act = next((act for act in AHEAD if self.state.phase == commit_phase(act)), None)
+        if self._workers is None or act is None:
+            return
+        places = [place for place, node in enumerate(self._nodes) if node.is_due(self.state, act)]
+        for place, opening in zip(places, self._workers.work(self.state, act, places), strict=True):
+            if opening is not None:
+                self._nodes[place].write_down(self.state, act, opening)
+
     def _make(self, call: Call) -> None:
         self._ledger.submit(call)
         self.follow()
@@ -66,3 +96,66 @@ class Network:
     def _wait_for_seed(self) -> None:
         for _ in range(self.state.genesis.rules.seed_delay + 1):
             self._clock.wait_until(0)
+
+
+# --- Processes -----------------------------------------------------------------------------------------------
+
+
+class WorkerLost(RuntimeError):
+    """A process that ended before its work."""
+
+
+class Workers:
+    """Processes that do the nodes' work; each builds all nodes for itself, on the same directories.
+
+    The nodes must leave what they work out in files, not in memory.
+    """
+
+    def __init__(
+        self, count: int, build: BuildNodes, on_worked: OnWorked | None = None, watch: Watch = watch_nothing
+    ) -> None:
+        """Start `count` processes; `build`, which must pickle, gives a network's nodes in their order."""
+        context = multiprocessing.get_context("spawn")
+        self._pool = ProcessPoolExecutor(count, context, _settle_in, (build,))
+        self._on_worked, self._watch = on_worked, watch
+
+    def work(self, state: State, act: Act, places: Sequence[int]) -> list[Opening | None]:
+        """Do the work of an act for the nodes in these places.
+
+        Raises what the first that failed raised, WorkerLost if a process ended.
+        """
+        openings = []
+        with self._watch("training" if act == Act.UPDATE else "evaluation"):
+            try:
+                for future in [self._pool.submit(_work, state, act, place) for place in places]:
+                    openings.append(future.result())
+                    if self._on_worked is not None:
+                        self._on_worked(act)
+            except BrokenProcessPool as error:
+                raise WorkerLost(
+                    "a worker process ended, perhaps for lack of memory: run again, with fewer jobs"
+                ) from error
+        return openings
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """End the processes; after a failure at once, since what was not written down is worked out again."""
+        if kind is not None:
+            for process in multiprocessing.active_children():
+                process.terminate()
+        self._pool.shutdown(wait=kind is None, cancel_futures=True)
+
+
+_nodes: Sequence[Node] = ()  # of a worker's own process
+
+
+def _settle_in(build: BuildNodes) -> None:
+    global _nodes
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is for the process that waits for this one
+    _nodes = build()
+
+
+def _work(state: State, act: Act, place: int) -> Opening | None:
+    return _nodes[place].work(state, act)

@@ -59,7 +59,10 @@ def demo(out: Out = DEMO_OUT) -> None:
 
 @app.command()
 def simulate(
-    config: Annotated[Path, typer.Argument(help="TOML file; see configs/.")], out: Out, changes: Changes = None
+    config: Annotated[Path, typer.Argument(help="TOML file; see configs/.")],
+    out: Out,
+    changes: Changes = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes that train and judge; each loads the base.")] = 1,
 ) -> None:
     """Run any task on this machine; resumes if DIR holds an unfinished one."""
     from openflock.app.settings import load_config
@@ -68,7 +71,7 @@ def simulate(
     with loading():
         from openflock.app.simulate import simulate as run_simulation
 
-    run_simulation(parsed, out, make_console())
+    run_simulation(parsed, out, make_console(), jobs)
 
 
 @app.command()

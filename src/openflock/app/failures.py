@@ -20,6 +20,7 @@ MENDABLE = {
     "openflock.learn.base": ("BaseError",),
     "openflock.learn.data": ("DataError",),
     "openflock.learn.train": ("TrainError",),
+    "openflock.local": ("WorkerLost",),
     "openflock.protocol.job": ("BadJob",),
     "openflock.protocol.ports": ("BlobMissing", "BlobCorrupt"),
     "openflock.protocol.recipe": ("BadRecipe",),

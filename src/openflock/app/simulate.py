@@ -6,13 +6,14 @@ nothing is trained twice, and the log must come out the same as far as it was wr
 
 import json
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from openflock.app.baselines import measure_baselines
 from openflock.app.rundir import RunDirectory
@@ -20,16 +21,16 @@ from openflock.app.settings import Config
 from openflock.app.stopwatch import Stopwatch
 from openflock.app.story import RoundStory
 from openflock.app.tables import build_loss_table, build_node_table, build_round_table
-from openflock.app.world import World, build_world, list_roles
+from openflock.app.world import World, build_working_nodes, build_world, list_roles
 from openflock.arena.committees import warn_weak
 from openflock.edge.record import Recorder
 from openflock.learn.evaluate import EvaluationSettings, compute_loss
 from openflock.learn.export import export_adapter
-from openflock.local import Network
+from openflock.local import Network, Workers
 from openflock.protocol.encoding import to_json
 from openflock.protocol.ports import Entry
 from openflock.protocol.replay import Step
-from openflock.protocol.types import Digest, State
+from openflock.protocol.types import Act, Digest, State
 
 
 @dataclass
@@ -43,6 +44,7 @@ class Simulation:
     recorder: Recorder
     watch: Stopwatch
     progress: Progress
+    bar: TaskID
     story: RoundStory = field(default_factory=lambda: RoundStory(1))
     stories: list[RoundStory] = field(default_factory=list)
     losses: dict[Digest, dict[str, float]] = field(default_factory=dict)
@@ -94,8 +96,11 @@ class Simulation:
         self.run.metrics.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
-def simulate(config: Config, out: Path, console: Console) -> dict[str, Any]:
-    """Run, resume or just show a configuration's task in directory `out`; return its summary."""
+def simulate(config: Config, out: Path, console: Console, jobs: int = 1) -> dict[str, Any]:
+    """Run, resume or just show a configuration's task in directory `out`; return its summary.
+
+    With more jobs than one, so many processes train and judge; the digest stays the same.
+    """
     run = RunDirectory(out)
     started = run.open(config)
     if started["finished"]:
@@ -105,14 +110,9 @@ def simulate(config: Config, out: Path, console: Console) -> dict[str, Any]:
     watch = Stopwatch()
     with build_progress(console) as progress:
         simulation = start(config, run, console, watch, progress)
-        network = Network(
-            simulation.world.ledger,
-            simulation.world.clock,
-            simulation.world.nodes,
-            simulation.world.creator,
-            simulation.on_entries,
-        )
-        with closing(simulation.recorder):
+        world = simulation.world
+        with closing(simulation.recorder), start_workers(simulation, jobs) as workers:
+            network = Network(world.ledger, world.clock, world.nodes, world.creator, simulation.on_entries, workers)
             state = network.run()
         summary = summarize(simulation, state)
     export(simulation, state)
@@ -135,16 +135,30 @@ def start(config: Config, run: RunDirectory, console: Console, watch: Stopwatch,
     def on_step(_steps: int, _loss: float) -> None:
         nonlocal done
         done += 1
-        progress.update(bar, completed=done, description="training steps")
+        progress.update(bar, completed=done)
 
     with watch("start-up"):
         world = build_world(config, run, watch, on_step)
     genesis = world.ledger.get_genesis()
     for warning in warn_weak(genesis.rules, [node.identity.stake for node in world.nodes]):
         console.print(f"weak: {warning}", soft_wrap=True)
-    progress.update(bar, total=genesis.rules.rounds * len(world.nodes) * config.train.steps)
+    total = genesis.rules.rounds * len(world.nodes) * config.train.steps
+    progress.update(bar, total=total, description="training steps")
     recorder = Recorder(run.events, genesis)
-    return Simulation(config, run, console, world, recorder, watch, progress)
+    return Simulation(config, run, console, world, recorder, watch, progress, bar)
+
+
+def start_workers(simulation: Simulation, jobs: int) -> AbstractContextManager[Workers | None]:
+    """Start the processes that work for the nodes; with one job there are none, and the nodes work themselves."""
+    if jobs == 1:
+        return nullcontext()
+    config, progress = simulation.config, simulation.progress
+
+    def on_worked(act: Act) -> None:
+        if act == Act.UPDATE:
+            progress.advance(simulation.bar, config.train.steps)
+
+    return Workers(jobs, partial(build_working_nodes, config, simulation.run), on_worked, simulation.watch)
 
 
 # --- What is written down ------------------------------------------------------------------------------------

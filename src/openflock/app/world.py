@@ -14,11 +14,12 @@ from openflock.app.rundir import RunDirectory
 from openflock.app.settings import BUILT_IN, TOKEN, Attacker, Config, SettingsError, build_recipe, build_rules
 from openflock.arena.attacks.targeted import scale_delta
 from openflock.arena.attacks.triggers import poison_rows
+from openflock.arena.memory import MemoryJournal
 from openflock.edge.blobs import DirectoryStore
 from openflock.edge.deploy import create_task, deploy_factory, deploy_token
 from openflock.edge.embedded_chain import EmbeddedChain
 from openflock.edge.evm_ledger import EvmLedger
-from openflock.edge.journal import Journal
+from openflock.edge.journal import Journal as FileJournal
 from openflock.edge.spec_ledger import SpecLedger
 from openflock.edge.wallet import derive_secret
 from openflock.learn.base import compute_base_digest
@@ -32,10 +33,10 @@ from openflock.node.node import Identity, Node
 from openflock.node.proposer import OnStep, Proposer
 from openflock.node.reader import Reader
 from openflock.node.voter import Voter
-from openflock.node.watch import Watch
+from openflock.node.watch import Watch, watch_nothing
 from openflock.protocol.calls import Fund
 from openflock.protocol.job import Job, encode_job
-from openflock.protocol.ports import Clock, Ledger
+from openflock.protocol.ports import Clock, Journal, Ledger
 from openflock.protocol.rules import Rules
 from openflock.protocol.types import Address, Genesis
 from openflock.update.codec import stream_state
@@ -167,13 +168,18 @@ def build_world(config: Config, run: RunDirectory, watch: Watch, on_step: OnStep
     ledger, clock = start_ledger(config, rules, accounts)
     creator = accounts[0].address.lower()
     ledger.submit(Fund(creator, config.pool * TOKEN))
-    journal = Journal(run.journal)
-    nodes = [
-        build_node(config, account, share, model, reader, journal, run, watch, on_step)
-        for account, share in zip(accounts[1:], shares, strict=True)
-    ]
+    journal = FileJournal(run.journal)
+    nodes = build_nodes(config, accounts, shares, model, reader, journal, run, watch, on_step)
     report = {domain: load_split(config, domain, "validation", config.rows.report) for domain in domains}
     return World(config, domains, model.path, model, ledger, clock, nodes, shares, report, reader, creator)
+
+
+def build_working_nodes(config: Config, run: RunDirectory) -> list[Node]:
+    """Build the same nodes in a process that works for them; their journal belongs to the one that calls for them."""
+    shares = share_rows(config, list_data_domains(config))
+    accounts, reader = create_accounts(config, len(shares) + 1), Reader(DirectoryStore(run.blobs))
+    model = load_task_model(config)
+    return build_nodes(config, accounts, shares, model, reader, MemoryJournal(), run, watch_nothing, None)
 
 
 def load_task_model(config: Config) -> Model:
@@ -209,6 +215,24 @@ def compute_adapter_seed(config: Config) -> bytes:
     return sha256(f"adapter {config.seed}".encode()).digest()
 
 
+def build_nodes(
+    config: Config,
+    accounts: Sequence[LocalAccount],
+    shares: Sequence[Holdings],
+    model: Model,
+    reader: Reader,
+    journal: Journal,
+    run: RunDirectory,
+    watch: Watch,
+    on_step: OnStep | None,
+) -> list[Node]:
+    """Build all nodes; the first account is the creator's."""
+    return [
+        build_node(config, account, share, model, reader, journal, run, watch, on_step)
+        for account, share in zip(accounts[1:], shares, strict=True)
+    ]
+
+
 def build_node(
     config: Config,
     account: LocalAccount,
@@ -218,7 +242,7 @@ def build_node(
     journal: Journal,
     run: RunDirectory,
     watch: Watch,
-    on_step: OnStep,
+    on_step: OnStep | None,
 ) -> Node:
     """Build one node, honest or not."""
     train = TrainSettings(**config.train.model_dump(), max_length=config.max_length, rank=holdings.rank)

@@ -139,12 +139,24 @@ class Node:
         }
         return me in state.members if act == Act.APPEAL else find_weight(seats[act], me) > 0
 
+    def work(self, state: State, act: Act) -> Opening | None:
+        """Do the work of an act; it leaves only files behind, so another process may do it."""
+        return self._propose(state) if act == Act.UPDATE else self._judge(state, act)
+
+    def write_down(self, state: State, act: Act, opening: Opening) -> None:
+        """Write down what an act will open, before anything is sent."""
+        content = json.dumps(to_json(opening)).encode()
+        self.journal.remember(state.genesis.task, self.identity.address, state.round.number, act, content)
+
+    def is_due(self, state: State, act: Act) -> bool:
+        """Answer whether the work of an act lies before this node."""
+        committed = (act, self.identity.address) in state.round.commitments
+        return not committed and self._has_part(state, act) and self._recall(state, act) is None
+
     def _prepare(self, state: State, act: Act) -> Opening | None:
-        """Do the work of an act, and write its result down before anything is sent."""
-        opening = self._propose(state) if act == Act.UPDATE else self._judge(state, act)
+        opening = self.work(state, act)
         if opening is not None:
-            content = json.dumps(to_json(opening)).encode()
-            self.journal.remember(state.genesis.task, self.identity.address, state.round.number, act, content)
+            self.write_down(state, act, opening)
         return opening
 
     def _recall(self, state: State, act: Act) -> Opening | None:
