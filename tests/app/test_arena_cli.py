@@ -43,6 +43,7 @@ def test_every_grid_that_ships_can_be_read(path):
         ("defences.ours.rules={ speed = 1 }", "no rule 'speed'"),
         ("defences.ours.recipe={ clip = -1 }", "clip must be"),
         ("attacks.badnets.delta='nothing'", "no attack 'nothing'"),
+        ("attacks.badnets.blob='nothing'", "no blob 'nothing'"),
         ("attacks.boosted.options={ factors = 2 }", "unexpected keyword argument 'factors'"),
         ("defences.odd={}", "no rule 'odd'"),
         ("report.triggers=['nothing']", "no 'nothing'"),

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from openflock.app.settings import DEFAULT_RULES, SettingsError, apply_change, check_table, read_table
 from openflock.arena.adversaries import DELTAS
+from openflock.arena.attacks.bombs import BOMBS
 from openflock.arena.cells import Record, compute_cell_digest
 from openflock.arena.defences import DEFENCES
 from openflock.arena.figures import draw_all
@@ -44,10 +45,12 @@ def check_functions(grid: GridTable) -> None:
     """Refuse a function that there is not, or an option that it does not have: ValueError or TypeError."""
     known: dict[str, Mapping[str, Callable[..., Any]]] = {
         "attack": DELTAS,
+        "blob": {**BOMBS, "replay": dict},
         "rule": DEFENCES,
         "optimizer": dict.fromkeys(OPTIMIZERS, ServerSettings),
     }
     named = [("attack", each.delta, each.options) for each in grid.attacks.values() if each.delta]
+    named += [("blob", each.blob, {}) for each in grid.attacks.values() if each.blob]
     named += [
         (each.kind, each.rule or name, each.options) for name, each in grid.defences.items() if each.kind in known
     ]

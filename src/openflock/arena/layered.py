@@ -9,32 +9,34 @@ from typing import Any, Final
 
 import numpy as np
 
-from openflock.arena.attacks.behaviours import Withholder, collude, grieve, hide_openings, vote_lazily
+from openflock.arena.attacks.behaviours import Withholder
 from openflock.arena.memory import MemoryJournal, MemoryStore
-from openflock.arena.settings import DefenceTable
+from openflock.arena.rogues import (
+    Judge,
+    Liar,
+    Rogue,
+    declare_domain,
+    list_names,
+    list_stakes,
+    make_address,
+)
 from openflock.arena.stage import Stage, name_training, remember
 from openflock.edge.spec_ledger import SpecLedger
 from openflock.learn.evaluate import EvaluationSettings
 from openflock.learn.model import Model
-from openflock.learn.train import Trained, TrainError
+from openflock.learn.train import Trained, TrainError, train
 from openflock.local import Network
 from openflock.node.feedback import Feedback
 from openflock.node.node import Identity, Node
 from openflock.node.proposer import Delta, Proposer
 from openflock.node.reader import Reader
-from openflock.node.voter import Voter
-from openflock.protocol.ballot import Mark
 from openflock.protocol.calls import (
-    Call,
-    Confirm,
+    Credited,
     Drawn,
     Event,
+    Expose,
     Fund,
     Judged,
-    Leave,
-    Opening,
-    Publish,
-    Reveal,
     Settled,
     Slashed,
 )
@@ -43,7 +45,7 @@ from openflock.protocol.recipe import Recipe
 from openflock.protocol.replay import Step
 from openflock.protocol.rules import Rules
 from openflock.protocol.settlement import MERGED_VERDICTS
-from openflock.protocol.types import Address, Digest, Fault, Flag, Genesis, Phase, Round, State, Verdict
+from openflock.protocol.types import Address, Digest, Fault, Genesis, Reason, Round, State, Verdict
 from openflock.update.codec import decode_update, get_digest, stream_state
 from openflock.update.fixed import GlobalState, initial_state
 
@@ -52,7 +54,6 @@ TOKEN: Final = 10**18
 POOL: Final = 1_000 * TOKEN
 STAKE: Final = 100 * TOKEN
 BLAMED: Final = (Fault.INADMISSIBLE, Fault.BACKDOOR, Fault.WRONG_DIGEST)  # the others are fees for silence
-OPENINGS: Final[dict[str, type[Opening]]] = {"update": Publish, "ballot": Reveal, "attestation": Confirm}
 
 
 def run_layered(stage: Stage) -> None:
@@ -65,9 +66,9 @@ def run_layered(stage: Stage) -> None:
         nodes = [
             node
             for place in range(len(stage.world.parties))
-            if (node := build_node(stage, reader, place, Path(folder)))
+            for node in build_nodes(stage, reader, place, Path(folder), genesis.rules)
         ]
-        story = Story(stage, reader, [node.identity.address for node in nodes])
+        story = Story(stage, reader)
         Network(ledger, ledger, nodes, genesis.creator, story.on_entries).run()
 
 
@@ -76,40 +77,46 @@ def agree(stage: Stage, reader: Reader) -> Genesis:
     table, defence = stage.world.table, stage.cell.defence
     recipe = Recipe(**defence.recipe)  # type: ignore[arg-type]  # Recipe checks each field itself
     start = initial_state(stage.world.model.layout, f"arena {stage.cell.seed}".encode(), recipe)
-    derived = {"domains": len(table.domains), "min_nodes": max(3, table.nodes // 2)}
+    domains = len(table.domains) + (stage.cell.attack.declare == "unheld")
+    derived = {"domains": domains, "min_nodes": max(3, table.nodes // 2)}
     agreed = {"base": bytes(32), "job": bytes(32), "genesis": reader.put_state(stream_state(start))}
     rules = Rules(**{**derived, **defence.rules, **agreed, "rounds": table.rounds})  # type: ignore[arg-type]
     return Genesis(1, make_address("task"), make_address("token"), make_address("creator"), GENESIS_TIME, rules)
 
 
-def make_address(name: str) -> Address:
-    """Make an address that nobody has a key for."""
-    return "0x" + sha256(f"arena {name}".encode()).hexdigest()[:40]
-
-
 # --- Nodes ---------------------------------------------------------------------------------------------------
 
 
-def build_node(stage: Stage, reader: Reader, place: int, folder: Path) -> Node | None:
-    """Build a node, honest or not; None if it takes no part at all."""
-    party = stage.world.parties[place]
-    if party.malicious and not stage.cell.attack.present:
-        return None
+def build_nodes(stage: Stage, reader: Reader, place: int, folder: Path, rules: Rules) -> list[Node]:
+    """Build the nodes of a party: one, several if it splits its stake, none if it takes no part at all."""
+    if stage.world.parties[place].malicious and not stage.cell.attack.present:
+        return []
+    domain, stakes = declare_domain(stage, place), list_stakes(stage, place, STAKE, rules.min_stake)
+    secrets = [f"arena {stage.cell.seed}/{place}" + (f"/{name}" if name else "") for name in range(len(stakes))]
+    return [
+        build_node(stage, reader, place, folder, Identity(name, sha256(secret.encode()).digest(), domain, stake))
+        for name, secret, stake in zip(list_names(stage, place), secrets, stakes, strict=True)
+    ]
+
+
+def build_node(stage: Stage, reader: Reader, place: int, folder: Path, identity: Identity) -> Node:
+    """Build a node, honest or not."""
+    party, attack = stage.world.parties[place], stage.cell.attack
     settings = stage.get_training(party, stage.world.table.learning_rate)
-    secret = sha256(f"arena {stage.cell.seed}/{place}".encode()).digest()
-    identity = Identity(make_address(f"node {place}"), secret, party.domain, STAKE)
     evaluation = EvaluationSettings(max_length=stage.world.table.max_length)
-    held_out = stage.list_held_out(place)
-    judge = Judge(held_out, evaluation, watch=stage.meter, layers=stage.cell.defence)
-    rows = stage.list_rows(place)
+    held_out, rows = stage.list_held_out(place), stage.list_rows(place)
     if not party.malicious:
+        judge = Judge(held_out, evaluation, watch=stage.meter, layers=stage.cell.defence)
         feedback = Feedback(folder / str(place))
         honest = Learner(rows, settings, watch=stage.meter, feedback=feedback, stage=stage, place=place)
         return Node(identity, stage.world.model, reader, MemoryJournal(), MemoryStore(), honest, judge)
     learner = Learner(rows, settings, watch=stage.meter, stage=stage, place=place)
     liar = Liar(held_out, evaluation, watch=stage.meter, layers=stage.cell.defence, stage=stage)
-    reader = Reader(Withholder(reader.store)) if stage.cell.attack.withhold else reader
-    return Rogue(identity, stage.world.model, reader, MemoryJournal(), MemoryStore(), learner, liar, stage)
+    reader = Reader(Withholder(reader.store)) if attack.withhold else reader
+    accounts = [make_address(f"outsider {each}") for each in range(attack.accusers)]
+    leads = identity.address == make_address(f"node {place}") and stage.get_rank(place) == 0
+    own = (identity, stage.world.model, reader, MemoryJournal(), MemoryStore(), learner, liar, stage)
+    return Rogue(*own, accounts if leads else ())
 
 
 @dataclass(frozen=True)
@@ -126,34 +133,38 @@ class Learner(Proposer):
 
     def make_update(self, model: Model, state: GlobalState, norm_ceiling: int, seed: int) -> bytes:
         """Make an update, and let the ring see it; or make of it what the ring sends."""
+        number, ring = len(self.stage.rounds), self.stage.ring
         if self.is_malicious and self.stage.cell.attack.delta:
-            liar = replace(self, tamper=lambda delta: self._offer(state, delta))
+            rank, honest = self.stage.get_rank(self.place), self._list_honest(state)
+            liar = replace(self, tamper=lambda delta: ring.offer(number, rank, delta, honest))
             return Proposer.make_update(liar, model, state, norm_ceiling, seed)
         blob = super().make_update(model, state, norm_ceiling, seed)
-        if not self.is_malicious:
-            seen, digest = self.stage.seen, get_digest(state)
-            if digest not in seen:
-                seen.clear()
-            seen.setdefault(digest, {})[self.place] = read_delta(state, blob)
+        if self.is_malicious:
+            return bytes(ring.forge(number, blob)) if self.stage.cell.attack.blob else blob
+        seen, digest = self.stage.seen, get_digest(state)
+        if digest not in seen:
+            seen.clear()
+        seen.setdefault(digest, {})[self.place] = read_delta(state, blob)
+        ring.hear(number, blob)
         return blob
 
     def train_rows(self, model: Model, state: GlobalState, seed: int) -> Trained:
         """Train, or remember; whose training diverges changes nothing."""
         factors = b"".join(vector.tobytes() for _, vector in sorted(state.factors.items()))
         key = name_training(self.stage, self.place, self.settings) + f"{seed} {state.trained}".encode() + factors
+        adjust = self.stage.ring.hook_training(self._list_honest(state)) if self.is_malicious else None
 
         def work() -> Trained:
             try:
-                return super(Learner, self).train_rows(model, state, seed)
+                return train(model, state, self.rows, self.settings, seed, adjust=adjust)
             except TrainError:
                 model.load_state(state)
                 return {factor: model.read_factor(factor) for factor in state.trained}
 
-        return remember(key, work)
+        return work() if adjust else remember(key, work)
 
-    def _offer(self, state: GlobalState, own: Delta) -> Delta:
-        honest = list(self.stage.seen.get(get_digest(state), {}).values())
-        return self.stage.ring.offer(len(self.stage.rounds), self.stage.get_rank(self.place), own, honest)
+    def _list_honest(self, state: GlobalState) -> list[Delta]:
+        return list(self.stage.seen.get(get_digest(state), {}).values())
 
 
 def read_delta(state: GlobalState, blob: Blob) -> Delta:
@@ -162,67 +173,6 @@ def read_delta(state: GlobalState, blob: Blob) -> Delta:
     return {
         factor: update.read(factor, 0, state.layout.compute_size(factor)).astype(np.int32) for factor in state.trained
     }
-
-
-@dataclass
-class Judge(Voter):
-    """A voter that leaves out the layers which are switched off."""
-
-    layers: DefenceTable = field(kw_only=True)
-
-    def is_harmful(self, model: Model, reader: Reader, rules: Rules, base: Digest, candidate: GlobalState) -> bool:
-        """Judge the aggregate, if that layer is on."""
-        return self.layers.veto and super().is_harmful(model, reader, rules, base, candidate)
-
-    def _score(self, model: Model, before: GlobalState, base: Digest, after: GlobalState) -> int:
-        return super()._score(model, before, base, after) if self.layers.verdict else 0
-
-
-@dataclass
-class Liar(Judge):
-    """A malicious voter: it says what helps its ring, without a look."""
-
-    stage: Stage = field(kw_only=True)
-
-    def mark_proposals(
-        self, model: Model, reader: Reader, rules: Rules, current: Round, base: Digest, me: Address
-    ) -> list[Mark]:
-        """Mark by the ring's plan."""
-        votes = self.stage.cell.attack.votes
-        if votes == "honest":
-            return super().mark_proposals(model, reader, rules, current, base, me)
-        seats = [seat.node for seat in current.proposers]
-        silent = Mark(flags=Flag.ABSTAIN)
-        blank = [silent if node == me or slot not in current.proposals else Mark() for slot, node in enumerate(seats)]
-        if votes == "lazy":
-            return vote_lazily(blank)
-        ring = [slot for slot, node in enumerate(seats) if node in list_ring(self.stage)]
-        return collude(blank, ring) if votes == "collude" else grieve(blank, ring)
-
-    def is_harmful(self, model: Model, reader: Reader, rules: Rules, base: Digest, candidate: GlobalState) -> bool:
-        """Veto if that is the plan; else never."""
-        if self.stage.cell.attack.votes == "honest" and not self.stage.cell.attack.veto:
-            return super().is_harmful(model, reader, rules, base, candidate)
-        return self.stage.cell.attack.veto
-
-
-def list_ring(stage: Stage) -> set[Address]:
-    """List the malicious nodes."""
-    return {make_address(f"node {place}") for place, party in enumerate(stage.world.parties) if party.malicious}
-
-
-@dataclass
-class Rogue(Node):
-    """A malicious node: it may hide what it committed to, and leave."""
-
-    stage: Stage
-
-    def decide(self, state: State) -> Call | None:
-        """Decide as an honest node would, and depart from it where the attack says so."""
-        me = self.identity.address
-        if state.phase == Phase.GATHER and self.stage.ring.has_left(state.round.number):
-            return Leave(me) if me in state.nodes and not state.nodes[me].release else None
-        return hide_openings(super().decide(state), tuple(OPENINGS[act] for act in self.stage.cell.attack.silent))
 
 
 # --- What the ledger says ------------------------------------------------------------------------------------
@@ -234,28 +184,32 @@ class Story:
 
     stage: Stage
     reader: Reader
-    addresses: Sequence[Address]
     seats: tuple[Address, ...] = ()
     verdicts: dict[int, Verdict] = field(default_factory=dict)
     slashed: dict[Address, int] = field(default_factory=dict)
-    measured: Digest = b""
+    refunded: set[Address] = field(default_factory=set)
+    exposed: int = 0  # witnesses in this round, those that were outbid among them
 
     def on_entries(self, _entries: Sequence[Entry], steps: Sequence[Step]) -> None:
         """Hear of a stretch of the log."""
         for step in steps:
             if not self.stage.rounds:
                 self._measure(step.state.genesis.rules.genesis, {})
+            self.exposed += isinstance(step.call, Expose)
             for event in step.events:
                 self._hear(event, step.state)
 
     def _hear(self, event: Event, state: State) -> None:
         match event:
             case Drawn():
-                self.seats, self.verdicts, self.slashed = event.proposers, {}, {}
+                self.seats, self.verdicts, self.slashed, self.refunded = event.proposers, {}, {}, set()
+                self.exposed = 0
             case Judged():
                 self.verdicts[event.slot] = event.verdict
             case Slashed() if event.fault in BLAMED:
                 self.slashed[event.node] = self.slashed.get(event.node, 0) + event.amount
+            case Credited() if event.reason == Reason.REFUND:
+                self.refunded.add(event.account)
             case Settled():
                 self._end_round(event, state)
 
@@ -272,12 +226,30 @@ class Story:
             if slot in self.verdicts
         ]
         fined = sorted(self._find(node) for node in self.slashed)
-        noted = {"outcome": event.outcome.name, "proposals": proposals, "slashed": fined}
-        self._measure(state.digest, noted)
+        noted = {"outcome": event.outcome.name, "proposals": proposals, "slashed": fined, "exposed": self.exposed}
+        self._measure(state.digest, noted | {"witnesses": self._list_witnesses(state.ended)})
+
+    def _list_witnesses(self, ended: Round | None) -> list[dict[str, Any]]:
+        """List the witnesses that stood: against whom, by whose account, and what became of each."""
+        if ended is None:
+            return []
+        honest = {
+            make_address(f"node {place}") for place, each in enumerate(self.stage.world.parties) if not each.malicious
+        }
+        return [
+            {
+                "node": self._find(ended.proposers[slot].node),
+                "honest": witness.account in honest,
+                "upheld": self.verdicts.get(slot) == Verdict.SUSPECT,
+                "denied": witness.account not in self.refunded,
+            }
+            for slot, witnesses in sorted(ended.witnesses.items())
+            for witness in witnesses
+        ]
 
     def _find(self, address: Address) -> int:
-        names = {make_address(f"node {place}"): place for place in range(len(self.stage.world.parties))}
-        return names[address]
+        places = range(len(self.stage.world.parties))
+        return next(place for place in places if address in list_names(self.stage, place))
 
     def _measure(self, digest: Digest, noted: dict[str, Any]) -> None:
         self.stage.world.model.load_state(self.reader.fetch_state(digest))

@@ -32,6 +32,7 @@ from openflock.node.proposer import Delta
 from openflock.update.fixed import FRACTION_BITS, LIMIT, initial_state
 
 UNIT: Final = 2.0**FRACTION_BITS
+BROKEN: Final = {"nan": np.nan, "infinity": np.inf}  # bombs that a server of floats can read
 PERFECT: Final = 1.0  # what a colluding voter says of its ring's proposals; of others it says the contrary
 
 
@@ -81,22 +82,27 @@ def collect(loop: Loop, number: int) -> dict[int, Numbers]:
     """Let all train, then the malicious change theirs; a node whose training diverged sends nothing."""
     stage, sent = loop.stage, dict[int, Numbers]()
     for place, party in stage.list_present(number):
+        honest = [to_delta(sent[other]) for other in sent if not stage.world.parties[other].malicious]
+        hidden = stage.ring.hook_training(honest) if party.malicious else None
         with stage.meter("training"):
-            own = train_node(loop, place, party, number)
+            own = train_node(loop, place, party, number, hidden)
         if not np.isfinite(own).all():
             continue
         if party.malicious:
-            honest = [to_delta(sent[other]) for other in sent if not stage.world.parties[other].malicious]
             own = to_floats(stage.ring.offer(number, stage.get_rank(place), to_delta(own), honest))
+            bomb = stage.cell.attack.blob.removeprefix("replay")
+            if bomb and bomb not in BROKEN:
+                continue  # no server of floats reads it
+            own = np.full_like(own, BROKEN[bomb]) if bomb else own
         sent[place] = own
     return sent
 
 
-def train_node(loop: Loop, place: int, party: Party, number: int) -> Numbers:
+def train_node(loop: Loop, place: int, party: Party, number: int, hidden: Adjust | None) -> Numbers:
     """Train a node from the model as it stands, and give the change."""
     stage, values = loop.stage, loop.server.values
     settings = stage.get_training(party, stage.world.table.plain_learning_rate)
-    rule, adjust = stage.cell.defence.rule, make_hook(loop, place, settings.learning_rate)
+    rule, adjust = stage.cell.defence.rule, hidden or make_hook(loop, place, settings.learning_rate)
     seed = (stage.cell.seed * 1000 + number) * 100 + place
 
     def work() -> Numbers:

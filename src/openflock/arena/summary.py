@@ -69,7 +69,7 @@ def summarize(grid: GridTable, records: Iterable[Record]) -> Summary:
     works = {
         place: is_attack(grid.attacks[place[2]], figures.get((place, MEAN)))
         for place, _ in figures
-        if place[2] not in harmless
+        if grid.attacks[place[2]].is_meant_to_spoil
     }
     return Summary(figures, dict(runs), works, harmless)
 

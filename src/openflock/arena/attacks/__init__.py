@@ -5,6 +5,7 @@ labels.py       wrong answers in rows: label flip
 deltas.py       what the attacks on deltas share: saturation, scaling, norms
 untargeted.py   deltas that break training: Gaussian, sign flip, ALIE, IPM, min-max, min-sum, Mimic
 targeted.py     deltas that carry a backdoor in: model replacement, constrain-and-scale, PGD, Neurotoxin, collusion
+training.py     the same while training, step by step: PGD, Neurotoxin, constrain-and-scale
 freeriding.py   deltas that cost nothing: zero, noise, an old one, another's
 bombs.py        bytes that are no update: NaN, shapes, sizes, pickles
 behaviours.py   what a node says and does beside its updates: ballots, witnesses, vetoes, silence, Sybils

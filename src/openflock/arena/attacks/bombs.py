@@ -8,7 +8,7 @@ import io
 import json
 import zipfile
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -23,27 +23,7 @@ PICKLE = b"\x80\x04\x95\x13" + bytes(7) + b"}\x94\x8c\x01B\x94C\x08" + bytes(8) 
 
 def list_bombs(honest: bytes, size: int = 2**20) -> Mapping[str, bytes]:
     """Make all bombs of an honest update's bytes, by name; `size` is how large the large ones are."""
-    return {
-        "nan": make_float_bomb(honest, float("nan")),
-        "infinity": make_float_bomb(honest, float("inf")),
-        "illegal codes": fill_arrays(honest, 0x80),
-        "illegal scales": fill_arrays(honest, 0xFF),
-        "another shape": _edit(honest, _double_rows),
-        "turned shape": _edit(honest, _turn_shapes),
-        "negative shape": _edit(honest, lambda header: _set_shapes(header, [-1, -1])),
-        "overflowing shape": _edit(honest, lambda header: _set_shapes(header, [2**32, 2**32])),
-        "overlapping arrays": _edit(honest, _overlap),
-        "another tensor": _edit(honest, _add_tensor),
-        "missing tensor": _edit(honest, _drop_tensor),
-        "deep header": _frame(b"[" * size, b""),
-        "endless header": (2**63 - 1).to_bytes(8, "little") + honest[8:],
-        "digits": _frame(b'{"n":' + b"9" * size + b"}", b""),
-        "too long": honest + bytes(size),
-        "cut": honest[: len(honest) // 2],
-        "empty": b"",
-        "pickle": PICKLE,
-        "zip bomb": make_zip_bomb(size),
-    }
+    return {name: make(honest, size) for name, make in BOMBS.items()}
 
 
 def make_float_bomb(honest: bytes, value: float) -> bytes:
@@ -127,3 +107,26 @@ def _add_tensor(header: Header) -> None:
 
 def _drop_tensor(header: Header) -> None:
     del header[max(name for name in header if name != "__metadata__")]
+
+
+BOMBS: Final[Mapping[str, Callable[[bytes, int], bytes]]] = {
+    "nan": lambda honest, _: make_float_bomb(honest, float("nan")),
+    "infinity": lambda honest, _: make_float_bomb(honest, float("inf")),
+    "illegal codes": lambda honest, _: fill_arrays(honest, 0x80),
+    "illegal scales": lambda honest, _: fill_arrays(honest, 0xFF),
+    "another shape": lambda honest, _: _edit(honest, _double_rows),
+    "turned shape": lambda honest, _: _edit(honest, _turn_shapes),
+    "negative shape": lambda honest, _: _edit(honest, lambda header: _set_shapes(header, [-1, -1])),
+    "overflowing shape": lambda honest, _: _edit(honest, lambda header: _set_shapes(header, [2**32, 2**32])),
+    "overlapping arrays": lambda honest, _: _edit(honest, _overlap),
+    "another tensor": lambda honest, _: _edit(honest, _add_tensor),
+    "missing tensor": lambda honest, _: _edit(honest, _drop_tensor),
+    "deep header": lambda _, size: _frame(b"[" * size, b""),
+    "endless header": lambda honest, _: (2**63 - 1).to_bytes(8, "little") + honest[8:],
+    "digits": lambda _, size: _frame(b'{"n":' + b"9" * size + b"}", b""),
+    "too long": lambda honest, size: honest + bytes(size),
+    "cut": lambda honest, _: honest[: len(honest) // 2],
+    "empty": lambda _honest, _size: b"",
+    "pickle": lambda _honest, _size: PICKLE,
+    "zip bomb": lambda _, size: make_zip_bomb(size),
+}
