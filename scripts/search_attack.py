@@ -1,0 +1,66 @@
+"""Search the strongest attack that passes a defence, on a seed of `tune`, and print its table for a grid's file.
+
+    python scripts/search_attack.py configs/arena_core.toml --world skills --defence ours --attack badnets
+
+Each try plays a whole cell: scale and stealth of constrain-and-scale, bisected and then drawn around the best, on the
+rows, work, rate and votes of the attack it starts from. It passes if at least half of the malicious proposals are
+taken and none of the malicious is slashed; of those that pass, the highest ASR wins. With --out, tries are kept, and
+the same command goes on where it was.
+"""
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from openflock.app.arena import load_grid
+from openflock.app.settings import SettingsError
+from openflock.arena.cells import Record, compute_cell_digest
+from openflock.arena.grid import RunFile, run_missing
+from openflock.arena.searching import Target, does_pass, search_attack, write_table
+from openflock.arena.settings import Cell
+
+
+def main() -> None:
+    """Search, and print what was found below the command that found it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("config", type=Path)
+    for name, usual in (("world", "skills"), ("defence", "ours"), ("attack", "badnets"), ("split", "minority")):
+        parser.add_argument(f"--{name}", default=usual)
+    parser.add_argument("--name", default="adaptive", help="of the table that is printed")
+    parser.add_argument("--tries", type=int, default=20)
+    parser.add_argument("--out", type=Path, help="directory that keeps each try")
+    parser.add_argument("--set", dest="changes", action="append", default=[], metavar="KEY=VALUE")
+    args = parser.parse_args()
+    try:
+        grid = load_grid(args.config, args.changes)
+        target = Target(args.world, args.defence, args.attack, args.split)
+        with TemporaryDirectory() as folder:
+            out = args.out or Path(folder)
+            out.mkdir(parents=True, exist_ok=True)
+            found = search_attack(grid, target, args.tries, lambda cell: play(cell, RunFile(out / "runs.jsonl")))
+    except (SettingsError, ValueError) as error:
+        sys.exit(f"search_attack: {error}")
+    print(f"# {shlex.join(['python', *sys.argv])}")
+    passing = sum(each.passes for each in found.trace)
+    if found.best is None or found.candidate is None:
+        sys.exit(f"# none of {len(found.trace)} tries passed")
+    print(f"# {passing} of {len(found.trace)} tries passed; the strongest ends at ASR {found.best.strength:.0%}")
+    print(write_table(args.name, found.candidate))
+
+
+def play(cell: Cell, runs: RunFile) -> Record:
+    """Play a cell, or give what it gave before."""
+    return run_missing([cell], runs, 1, lambda record: show(cell, record))[compute_cell_digest(cell)]
+
+
+def show(cell: Cell, record: Record) -> None:
+    """Say what came of a try, beside the table on stdout."""
+    hits, total = record["rounds"][-1]["asr"]
+    passed = "passes" if does_pass(record) else "is caught"
+    print(f"{cell.attack.options}: ASR {hits / total:.0%}, {passed}, {record['seconds']:.0f} s", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
