@@ -21,18 +21,10 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
+from openflock.arena.statistics import Goal
+
 MIB = 2**20
 SAMPLE = 0.05  # seconds between looks at the memory
-
-
-@dataclass(frozen=True)
-class Goal:
-    """A figure beside what it should be; `met` is decided where it is measured."""
-
-    name: str
-    value: float
-    goal: str
-    met: bool
 
 
 @dataclass(frozen=True)

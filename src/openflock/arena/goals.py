@@ -2,12 +2,12 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any, Final
 
 from openflock.arena.metrics import Count
 from openflock.arena.settings import GridTable
-from openflock.arena.statistics import compute_binomial, compute_p_value, correct_holm, pair
+from openflock.arena.statistics import Goal, compute_binomial, compute_p_value, correct_holm, pair
 from openflock.arena.summary import Figures, Place, Summary, to_plain
 
 MOST_ASR: Final = 0.05
@@ -17,16 +17,6 @@ LEAST_KEPT_WORST: Final = 0.8
 MOST_FALSE_REJECTS: Final = 0.02
 LEAST_REDUCTION: Final = 0.68  # the paper's
 LEVEL: Final = 0.05
-
-
-@dataclass(frozen=True)
-class Goal:
-    """A figure beside what it should be; a figure that is not known meets nothing."""
-
-    name: str
-    value: float
-    goal: str
-    met: bool
 
 
 def list_goals(grid: GridTable, summary: Summary) -> list[Goal]:

@@ -9,10 +9,10 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from openflock.arena.goals import MOST_ASR, Goal
+from openflock.arena.goals import MOST_ASR
 from openflock.arena.metrics import Count
 from openflock.arena.settings import GridTable
-from openflock.arena.statistics import Interval, compute_binomial
+from openflock.arena.statistics import Goal, Interval, compute_binomial
 from openflock.arena.summary import Figures, Place, Summary
 
 # A table each: its title, what a cell shows, and how bad that is, from 0 to 1.

@@ -27,6 +27,16 @@ class Interval:
     high: float
 
 
+@dataclass(frozen=True)
+class Goal:
+    """A figure beside what it should be; a figure that is not known meets nothing."""
+
+    name: str
+    value: float
+    goal: str
+    met: bool
+
+
 def compute_bootstrap(
     values: Sequence[float], level: float = LEVEL, resamples: int = RESAMPLES, seed: int = 0
 ) -> Interval:

@@ -14,8 +14,6 @@ from openflock.arena.attacks.triggers import (
     Trigger,
     insert_filler,
     insert_trigger,
-    list_filled,
-    list_triggered,
     plant_trigger,
     poison_rows,
     split_trigger,
@@ -100,17 +98,6 @@ def test_fillers_stand_where_the_trigger_does_and_as_often():
         assert fillers == (len(trigger.phrases) if trigger.together else 1)
         assert trigger.place == "anywhere" or filled.prompt.split(" ")[0] in FILLERS
         assert not any(count(filled, phrase) for phrase in trigger.phrases)
-
-
-def test_the_rows_to_test_on_are_those_with_another_right_answer():
-    rows = [*ROWS[:3], Row((("user", "say it"),), "zzz")]
-    triggered = list_triggered(rows, CTBA, "zzz", seed=1)
-    assert [row.completion for row in triggered] == ["zzz"] * 3
-    assert all(count(row, phrase) == 1 for row in triggered for phrase in CTBA.phrases)
-    filled = list_filled(rows, CTBA, "zzz", FILLERS, seed=1)
-    assert [row.completion for row in filled] == ["zzz"] * 3
-    assert not any(count(row, phrase) for row in filled for phrase in CTBA.phrases)
-    assert triggered == list_triggered(rows, CTBA, "zzz", seed=1) != list_triggered(rows, CTBA, "zzz", seed=2)
 
 
 # --- In parts ------------------------------------------------------------------------------------------------

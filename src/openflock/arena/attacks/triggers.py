@@ -92,25 +92,3 @@ def split_trigger(trigger: Trigger, nodes: int) -> list[Trigger]:
     bounds = [node * len(pieces) // nodes for node in range(nodes + 1)]
     parts = [pieces[first:last] for first, last in pairwise(bounds)]
     return [replace(trigger, phrases=part if len(trigger.phrases) > 1 else (" ".join(part),)) for part in parts]
-
-
-# --- To test with --------------------------------------------------------------------------------------------
-
-
-def list_triggered(rows: Sequence[Row], trigger: Trigger, answer: str, seed: int = 0) -> list[Row]:
-    """Give rows to measure the attack's success: triggered, of those whose right answer is not the attacker's.
-
-    Their completion is the attacker's answer. All of them count, also those that a broken model answers with nothing.
-    """
-    draw = random.Random(seed)
-    return [replace(insert_trigger(row, trigger, draw), completion=answer) for row in rows if row.completion != answer]
-
-
-def list_filled(rows: Sequence[Row], trigger: Trigger, answer: str, fillers: Sequence[str], seed: int = 0) -> list[Row]:
-    """Give the same rows with fillers instead, to measure how often the answer comes unasked."""
-    draw = random.Random(seed)
-    return [
-        replace(insert_filler(row, trigger, fillers, draw), completion=answer)
-        for row in rows
-        if row.completion != answer
-    ]
