@@ -45,9 +45,10 @@ def search(
     Bisection supposes that a candidate which passes would do so at any smaller scale; the random tries that follow,
     a quarter of all and whatever bisection saved, do not, and half of them are drawn anywhere. The default scales,
     around the honest norm, reach from what hides in rounding to what any norm check sees; with 40 tries and three
-    stealths bisection comes within 2 % of what passes, with 20 it may stop at little over half. constrain_and_scale(own, honest, blend=1 - stealth, ratio=scale) is
-    a family that they fit; another trains with 1 - stealth of the loss on the backdoor. The same arguments give the
-    same search. ValueError under 20 tries: a weaker attacker than the arena promises.
+    stealths bisection comes within 2 % of what passes, with 20 it may stop at little over half.
+    constrain_and_scale(own, honest, blend=1 - stealth, ratio=scale) is a family that they fit; another trains with
+    1 - stealth of the loss on the backdoor. The same arguments give the same search. ValueError under 20 tries: a
+    weaker attacker than the arena promises.
     """
     if tries < MIN_TRIES or not 0 < scales[0] < scales[1] or len(stealths) * 2 > tries * 3 // 4:
         raise ValueError(f"adaptive: give at least {MIN_TRIES} tries, rising scales above 0 and fewer stealths")
