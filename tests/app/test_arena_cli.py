@@ -62,6 +62,18 @@ def test_a_grid_that_is_not_there_is_said_so(tmp_path):
         load_grid(tmp_path / "none.toml")
 
 
+@pytest.mark.parametrize("content", [None, "{}"])
+def test_a_file_without_profits_is_one_line(call, tmp_path, content):
+    path = tmp_path / "economics.json"
+    if content is not None:
+        path.write_text(content)
+    code, _, err = call("arena", SMOKE, "--out", tmp_path / "out", "--report-only", "--economics", path)
+    assert code == 2
+    assert "economics.json" in err
+    assert err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.slow
 def test_the_smoke_grid_runs_resumes_and_reports(call, tmp_path):
     out = tmp_path / "out"

@@ -16,6 +16,7 @@ from openflock.arena.adversaries import DELTAS
 from openflock.arena.attacks.bombs import BOMBS
 from openflock.arena.cells import Record, compute_cell_digest
 from openflock.arena.defences import DEFENCES
+from openflock.arena.earnings import BadEarnings, Earning, read_earnings
 from openflock.arena.figures import draw_all
 from openflock.arena.goals import describe_summary, list_goals
 from openflock.arena.grid import RunFile, run_missing
@@ -107,14 +108,24 @@ def describe(record: Record) -> str:
     return f"{names}: ASR {hits / total:.0%}, accuracy {accuracy:.0%}, {record['seconds']:.0f} s"
 
 
-def write_results(grid: GridTable, records: dict[str, Record], out: Path, console: Console) -> dict[str, Any]:
+def load_earnings(path: Path | None) -> Sequence[Earning]:
+    """Read what every strategy earned, if a file is given; raise SettingsError."""
+    try:
+        return read_earnings(path) if path else ()
+    except (BadEarnings, OSError) as error:
+        raise SettingsError(str(error)) from error
+
+
+def write_results(
+    grid: GridTable, records: dict[str, Record], out: Path, console: Console, earnings: Sequence[Earning] = ()
+) -> dict[str, Any]:
     """Write `summary.json`, the figures and `report.html`, and print which goals are met."""
     summary = summarize(grid, records.values())
     goals = list_goals(grid, summary)
     described = describe_summary(grid, summary, goals)
     write_atomically(out / "summary.json", json.dumps(described, indent=2, allow_nan=False).encode() + b"\n")
-    pictures = draw_all(grid, summary, out)
-    write_atomically(out / "report.html", build_report(grid, summary, goals, pictures).encode())
+    pictures = draw_all(grid, summary, out, earnings)
+    write_atomically(out / "report.html", build_report(grid, summary, goals, pictures, earnings).encode())
     show_goals(goals, console)
     console.print(f"{out / 'report.html'}, {out / 'summary.json'}", soft_wrap=True)
     return described

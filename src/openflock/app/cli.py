@@ -81,13 +81,14 @@ def arena(
     changes: Changes = None,
     jobs: Annotated[int, typer.Option(min=1, help="Processes, of one thread each.")] = os.cpu_count() or 1,
     report_only: Annotated[bool, typer.Option("--report-only", help="Run nothing; report on what is there.")] = False,
+    economics: Annotated[Path | None, typer.Option(help="JSON of benchmarks/economics.py, to report profits.")] = None,
 ) -> None:
     """Play attacks against defences, and report what each did; resumes what DIR holds."""
     with loading():
-        from openflock.app.arena import load_grid, run_arena, write_results
+        from openflock.app.arena import load_earnings, load_grid, run_arena, write_results
 
-    grid, console = load_grid(config, changes or ()), make_console()
-    write_results(grid, run_arena(grid, out, 0 if report_only else jobs, console), out, console)
+    grid, console, earnings = load_grid(config, changes or ()), make_console(), load_earnings(economics)
+    write_results(grid, run_arena(grid, out, 0 if report_only else jobs, console), out, console, earnings)
 
 
 @app.command()

@@ -2,18 +2,22 @@
 
 import importlib.util
 from collections.abc import Iterable, Sequence
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from openflock.arena.ablation import measure_ablations
+from openflock.arena.earnings import Bounds, Earning
 from openflock.arena.settings import GridTable
+from openflock.arena.statistics import Interval
 from openflock.arena.summary import Place, Runs, Summary, score
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-def draw_all(grid: GridTable, summary: Summary, out: Path) -> dict[str, Path]:
-    """Draw the heat map of each world and split, and the rounds of each place, as PNG files; give them by name."""
+def draw_all(grid: GridTable, summary: Summary, out: Path, earnings: Sequence[Earning] = ()) -> dict[str, Path]:
+    """Draw heat maps, rounds, ablations and profits as PNG files; give them by name."""
     if importlib.util.find_spec("matplotlib") is None:
         return {}
     import matplotlib as mpl
@@ -28,6 +32,13 @@ def draw_all(grid: GridTable, summary: Summary, out: Path) -> dict[str, Path]:
     for place in sorted({place for place, _ in summary.figures}):
         name = "rounds-" + "-".join(place)
         drawn[name] = draw_rounds(grid, summary, place, folder / f"{name}.png")
+    ablations = [each for each in measure_ablations(grid, summary) if isfinite(each.asr.point)]
+    if ablations:
+        bars = [(f"{each.layer}: {each.place[2]} ({each.place[3]})", each.asr) for each in ablations]
+        drawn["ablation"] = draw_bars(bars, "ASR without a layer, less ASR with it", folder / "ablation.png")
+    if earnings:
+        profits = [(f"{each.scenario} ({each.role})", each.profit) for each in earnings]
+        drawn["profits"] = draw_bars(profits, "tokens a round for each 100 at stake", folder / "profits.png")
     return drawn
 
 
@@ -82,6 +93,24 @@ def draw_rounds(grid: GridTable, summary: Summary, place: Place, path: Path) -> 
         panel.grid(alpha=0.3)
     panels[0].set_ylim(-0.03, 1.03)
     panels[0].legend(fontsize=7)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+    return path
+
+
+def draw_bars(bars: Sequence[tuple[str, Interval | Bounds]], title: str, path: Path) -> Path:
+    """Draw named values with their intervals, below each other."""
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(9, 1.2 + 0.26 * len(bars)), layout="constrained")
+    for row, (_, value) in enumerate(bars):
+        axes.barh(row, value.point, color="#3b7a57" if value.point >= 0 else "#b04a3a")
+        if isfinite(value.low) and isfinite(value.high):
+            axes.plot([value.low, value.high], [row, row], color="black", linewidth=1)
+    axes.set_yticks(range(len(bars)), [name for name, _ in bars], fontsize=7)
+    axes.invert_yaxis()
+    axes.axvline(0, color="black", linewidth=0.8)
+    axes.set_title(title, fontsize=10)
     figure.savefig(path, dpi=110)
     plt.close(figure)
     return path

@@ -2,13 +2,12 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
-from openflock.arena.metrics import Count
 from openflock.arena.settings import GridTable
 from openflock.arena.statistics import Goal, compute_binomial, compute_p_value, correct_holm, pair
-from openflock.arena.summary import Figures, Place, Summary, to_plain
+from openflock.arena.summary import Figures, Place, Summary, get_asr, to_plain
 
 MOST_ASR: Final = 0.05
 MOST_DAMAGE: Final = 0.05
@@ -42,6 +41,7 @@ def resist(figures: Figures) -> Iterator[Goal]:
     yield ask_most(f"{where}: what the trigger costs right answers", figures.damage.point, MOST_DAMAGE)
     yield ask_least(f"{where}: lower bound of the gain kept", figures.kept.low, LEAST_KEPT)
     yield ask_least(f"{where}: the same in the worst domain", figures.kept_worst.low, LEAST_KEPT_WORST)
+    yield ask_most(f"{where}: honest nodes slashed", figures.false_slashes.hits, 0)
 
 
 def spare(figures: Figures) -> Iterator[Goal]:
@@ -61,10 +61,25 @@ def show_attack(place: Place, works: bool | None) -> Goal:
     return Goal(f"{'/'.join(place)}: works on plain averaging", value, "1", bool(works))
 
 
-def compare(grid: GridTable, summary: Summary) -> list[Goal]:
-    """Compare ASR with each federated optimizer's, corrected for how many they are."""
+@dataclass(frozen=True)
+class Reduction:
+    """How much lower the subject's ASR is than an optimizer's, with a p-value corrected for how many there are."""
+
+    place: Place
+    optimizer: str
+    share: float
+    p_value: float
+
+    @property
+    def is_met(self) -> bool:
+        """Answer whether it is beyond what the paper says, and no chance."""
+        return self.share > LEAST_REDUCTION and self.p_value < LEVEL
+
+
+def list_reductions(grid: GridTable, summary: Summary) -> list[Reduction]:
+    """Compare ASR with each federated optimizer's, on the seeds of both."""
     optimizers = {name for name, table in grid.defences.items() if table.kind == "optimizer"}
-    found: list[tuple[str, float, float]] = []
+    found: list[Reduction] = []
     for (place, defence), other in summary.figures.items():
         mine = summary.figures.get((place, grid.subject))
         if defence in optimizers and mine and place[2] not in summary.harmless and other.asr.point > 0:
@@ -74,18 +89,17 @@ def compare(grid: GridTable, summary: Summary) -> list[Goal]:
             )
             shared = ours.keys() & theirs.keys()
             differences = pair({s: theirs[s] for s in shared}, {s: ours[s] for s in shared})
-            reduction = 1 - mine.asr.point / other.asr.point
-            found.append((f"{name_place(mine)}: lower ASR than {defence}", reduction, compute_p_value(differences)))
-    corrected = correct_holm([p_value for _, _, p_value in found])
-    return [
-        Goal(f"{name} (p = {p_value:.2g})", value, f"> {LEAST_REDUCTION}", value > LEAST_REDUCTION and p_value < LEVEL)
-        for (name, value, _), p_value in zip(found, corrected, strict=True)
-    ]
+            share = 1 - mine.asr.point / other.asr.point
+            found.append(Reduction(place, defence, share, compute_p_value(differences)))
+    corrected = correct_holm([each.p_value for each in found])
+    return [replace(each, p_value=p_value) for each, p_value in zip(found, corrected, strict=True)]
 
 
-def get_asr(grid: GridTable, place: Place, record: dict[str, Any]) -> float:
-    """Give a run's ASR in the last round with malicious nodes."""
-    return Count(*record["rounds"][grid.attacks[place[2]].leave or -1]["asr"]).rate
+def compare(grid: GridTable, summary: Summary) -> Iterator[Goal]:
+    """Ask for the paper's reduction against each optimizer."""
+    for each in list_reductions(grid, summary):
+        name = f"{'/'.join(each.place)}: lower ASR than {each.optimizer} (p = {each.p_value:.2g})"
+        yield Goal(name, each.share, f"> {LEAST_REDUCTION}", each.is_met)
 
 
 def ask_most(name: str, value: float, most: float) -> Goal:

@@ -9,7 +9,9 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from openflock.arena.goals import MOST_ASR
+from openflock.arena.ablation import measure_ablations
+from openflock.arena.earnings import Earning
+from openflock.arena.goals import LEAST_REDUCTION, MOST_ASR, Reduction, list_reductions
 from openflock.arena.metrics import Count
 from openflock.arena.settings import GridTable
 from openflock.arena.statistics import Goal, Interval, compute_binomial
@@ -24,11 +26,23 @@ HEATS: Sequence[tuple[str, Callable[[Figures], Interval | Count], Callable[[Figu
 )
 
 
-def build_report(grid: GridTable, summary: Summary, goals: Sequence[Goal], pictures: Mapping[str, Path]) -> str:
+def build_report(
+    grid: GridTable,
+    summary: Summary,
+    goals: Sequence[Goal],
+    pictures: Mapping[str, Path],
+    earnings: Sequence[Earning] = (),
+) -> str:
     """Build the page; the goals that are not met come first."""
     assets = files("openflock") / "assets"
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"show": show, "colour": colour, "figure": show_figure, "embed": embed}
+    environment.filters |= {
+        "show": show,
+        "colour": colour,
+        "change": show_change,
+        "figure": show_figure,
+        "embed": embed,
+    }
     template = environment.from_string((assets / "report.html").read_text())
     return template.render(
         grid=grid,
@@ -38,6 +52,11 @@ def build_report(grid: GridTable, summary: Summary, goals: Sequence[Goal], pictu
         worlds=[gather(grid, summary, world, split, pictures) for world, split in list_worlds(summary)],
         heats=HEATS,
         summary=summary,
+        reductions=gather_reductions(grid, summary),
+        paper=LEAST_REDUCTION,
+        ablations=list(measure_ablations(grid, summary)),
+        earnings=earnings,
+        whole={name: pictures[name] for name in ("ablation", "profits") if name in pictures},
     )
 
 
@@ -63,6 +82,14 @@ def gather(
     }
 
 
+def gather_reductions(grid: GridTable, summary: Summary) -> dict[Place, dict[str, Reduction]]:
+    """Gather by place what each optimizer's ASR is reduced by."""
+    gathered: dict[Place, dict[str, Reduction]] = {}
+    for each in list_reductions(grid, summary):
+        gathered.setdefault(each.place, {})[each.optimizer] = each
+    return gathered
+
+
 # --- Filters -------------------------------------------------------------------------------------------------
 
 
@@ -78,6 +105,17 @@ def show(value: Interval | Count) -> Markup:
     if math.isinf(value.low):
         return Markup("{:.0%}<small>one seed</small>").format(value.point)
     return Markup("{:.0%}<small>{:.0%} to {:.0%}</small>").format(value.point, value.low, value.high)
+
+
+def show_change(value: Interval) -> Markup:
+    """Show a difference in points with its bounds below it."""
+    if math.isnan(value.point):
+        return Markup("&ndash;")
+    if math.isinf(value.low):
+        return Markup("{:+.1f}<small>one seed</small>").format(100 * value.point)
+    return Markup("{:+.1f}<small>{:+.1f} to {:+.1f}</small>").format(
+        *(100 * v for v in (value.point, value.low, value.high))
+    )
 
 
 def show_figure(value: float) -> str:

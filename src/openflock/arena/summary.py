@@ -6,13 +6,23 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 from openflock.arena.cells import Record
-from openflock.arena.metrics import Count, Kept, add_counts, compute_durability, compute_kept, count_caught, count_false
+from openflock.arena.metrics import (
+    Count,
+    Kept,
+    add_counts,
+    compute_durability,
+    compute_kept,
+    count,
+    count_caught,
+    count_false,
+)
 from openflock.arena.settings import AttackTable, GridTable
 from openflock.arena.statistics import Interval, compute_bootstrap, estimate_rate
 
 MEAN: Final = "mean"  # plain averaging, on which an attack has to work
 WORKS: Final = 0.9  # ASR from which an attack is one
 BREAKS: Final = 0.5  # share of the gain kept, below which training counts as broken
+NOT_PROBES: Final = ("evaluation", "report", "root", "training")
 LEAST_SHARE: Final = -10.0  # of a gain that is kept; a broken model has any
 
 Place = tuple[str, str, str, str]  # world, split, attack, trigger
@@ -43,7 +53,12 @@ class Figures:
     false_slashes: Count
     caught: Count
     lost_rounds: Count
-    evaluation_passes: float  # rows that voters passed through the network, in a round
+    upheld_false: Count  # of the witnesses that stood against the honest
+    upheld_true: Count  # of those against the malicious
+    denied: Count  # of all that stood
+    exposed: Count  # witnesses that were opened, those outbid among them, of as many rounds
+    evaluation_passes: float  # rows that voters passed through the network to score, in a round
+    probe_passes: float  # and what else nodes passed: to search for witnesses, and to test them again
     seconds: float
 
 
@@ -110,6 +125,7 @@ def compute_figures(grid: GridTable, runs: Mapping[tuple[Place, str], Runs], key
         worst_domains=[each.worst_domain for each in kept],
         **count_all(list(mine.values())),
         evaluation_passes=average(mine, lambda r: r["passes"].get("evaluation", 0) / (len(r["rounds"]) - 1)),
+        probe_passes=average(mine, lambda r: count_probes(r["passes"]) / (len(r["rounds"]) - 1)),
         seconds=average(mine, lambda r: r["seconds"]),
     )
 
@@ -147,6 +163,11 @@ def find_reference(grid: GridTable, runs: Mapping[tuple[Place, str], Runs], key:
         runs[(world, split, name, trigger), MEAN] for name in alone if ((world, split, name, trigger), MEAN) in runs
     ]
     return found[0] if found else {}
+
+
+def get_asr(grid: GridTable, place: Place, record: Record) -> float:
+    """Give a run's ASR in the last round with malicious nodes."""
+    return Count(*record["rounds"][grid.attacks[place[2]].leave or -1]["asr"]).rate
 
 
 def measure_kept(grid: GridTable, reference: Runs, record: Record) -> Kept:
@@ -199,7 +220,25 @@ def count_all(records: Sequence[Record]) -> dict[str, Any]:
         "false_slashes": add_counts(slashed),
         "caught": add_counts(caught),
         "lost_rounds": Count(sum(lost), len(lost)),
+        **count_witnesses(records),
     }
+
+
+def count_witnesses(records: Sequence[Record]) -> dict[str, Any]:
+    """Count what became of witnesses, over all rounds and seeds."""
+    rounds = [(set(record["malicious"]), current) for record in records for current in record["rounds"][1:]]
+    stood = [(each["node"] in bad, each) for bad, current in rounds for each in current.get("witnesses", [])]
+    return {
+        "upheld_false": count([each["upheld"] for guilty, each in stood if not guilty]),
+        "upheld_true": count([each["upheld"] for guilty, each in stood if guilty]),
+        "denied": count([each["denied"] for _, each in stood]),
+        "exposed": Count(sum(current.get("exposed", 0) for _, current in rounds), len(rounds)),
+    }
+
+
+def count_probes(passes: Mapping[str, int]) -> int:
+    """Count the rows that were passed for anything but scoring, training and measuring."""
+    return sum(rows for activity, rows in passes.items() if activity not in NOT_PROBES)
 
 
 # --- Writing -------------------------------------------------------------------------------------------------
