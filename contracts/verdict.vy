@@ -27,14 +27,14 @@ struct Judgement:
 
 # Weights of what the voters say, the proposer's own voice left out.
 struct Count:
-    opened: uint256
+    own: uint256  # of the proposer's opened ballot
+    others: uint256
     unavailable: uint256
     inadmissible: uint256
     scored: uint256
     suspect: uint256
     harmed: uint256[16]  # by domain: scores below what noise explains
     scoring: uint256[16]
-    scorers: uint256[16]  # heads, not weights
 
 
 @internal
@@ -47,26 +47,29 @@ def _compute_judgement(
     accused: bool,
 ) -> Judgement:
     """
-    @dev Who abstains says nothing for the proposal, so a third abstaining
-         leaves it UNJUDGED, which costs nobody.
+    @dev What a minority can block counts the proposer's own weight in the
+         whole, so that a third of all that opened blocks nothing, whoever
+         proposes. What two thirds must uphold leaves it out: a culprit is no
+         shield to itself. Who abstains says nothing for the proposal, so
+         over a third abstaining leaves it UNJUDGED, which costs nobody.
     """
     count: Count = self._count(votes, slot, proposer)
-    denied: bool = count.opened > 0 and 3 * (count.scored - count.suspect) >= 2 * count.opened
+    opened: uint256 = count.others + count.own
+    denied: bool = count.others > 0 and 3 * (count.scored - count.suspect) >= 2 * count.others
     judgement: Judgement = Judgement(verdict=types.VERDICT_UNPAID, benefit=0, denied=denied)
-    if 3 * count.unavailable > count.opened:
+    if 3 * count.unavailable > opened:
         judgement.verdict = types.VERDICT_UNAVAILABLE
-    elif count.opened > 0 and 3 * count.inadmissible >= 2 * count.opened:
+    elif count.others > 0 and 3 * count.inadmissible >= 2 * count.others:
         judgement.verdict = types.VERDICT_INADMISSIBLE
-    elif count.opened == 0 or 3 * count.scored < 2 * count.opened:
+    elif count.scored == 0 or 3 * (count.others - count.scored) > opened:
         judgement.verdict = types.VERDICT_UNJUDGED
-    elif accused and 3 * count.suspect >= 2 * count.opened:
+    elif accused and 3 * count.suspect >= 2 * count.others:
         judgement.verdict = types.VERDICT_SUSPECT
     elif self._is_harmful(count):
         judgement.verdict = types.VERDICT_HARMFUL
     else:
-        if count.scorers[domain] >= 2:
-            half: uint256 = (count.scoring[domain] + 1) // 2
-            judgement.benefit = self._compute_benefit(votes, slot, proposer, domain, half)
+        half: uint256 = (count.scoring[domain] + 1) // 2
+        judgement.benefit = self._compute_benefit(votes, slot, proposer, domain, half)
         if judgement.benefit > 0:
             judgement.verdict = types.VERDICT_PAID
         elif rules.RULES.reject_unproven == 1:
@@ -85,8 +88,9 @@ def _count(
     count: Count = empty(Count)
     for vote: ballots.Vote in votes:
         if vote.node == proposer:
+            count.own = vote.weight
             continue
-        count.opened += vote.weight
+        count.others += vote.weight
         flags: uint256 = ballots._get_flags(vote.ballot, slot)
         if flags & types.FLAG_UNAVAILABLE != 0:
             count.unavailable += vote.weight
@@ -96,7 +100,6 @@ def _count(
             continue
         count.scored += vote.weight
         count.scoring[vote.domain] += vote.weight
-        count.scorers[vote.domain] += 1
         if flags & types.FLAG_SUSPECT != 0:
             count.suspect += vote.weight
         if ballots._get_score(vote.ballot, slot) < ballots.ZERO - rules.RULES.tolerance:
@@ -108,16 +111,15 @@ def _count(
 @view
 def _is_harmful(count: Count) -> bool:
     """
-    @dev A domain can object with two voters and a quorum of the opened
-         weight; else a pair of Sybils that call a new domain theirs could
-         block everything.
+    @dev Answers whether more than the quorum of the opened weight saw harm, in
+         domains most of which saw it. The quorum is the share of stake that
+         may be malicious: whatever can object alone can also object falsely.
     """
-    quorum: uint256 = rules.RULES.domain_quorum * count.opened
+    harmed: uint256 = 0
     for domain: uint256 in range(16):
-        objects: bool = count.scorers[domain] >= 2 and rules.SHARE * count.scoring[domain] >= quorum
-        if objects and 2 * count.harmed[domain] >= count.scoring[domain]:
-            return True
-    return False
+        if 2 * count.harmed[domain] > count.scoring[domain]:
+            harmed += count.harmed[domain]
+    return rules.SHARE * harmed > rules.RULES.domain_quorum * (count.others + count.own)
 
 
 @internal
@@ -131,7 +133,7 @@ def _compute_benefit(
 ) -> uint256:
     """
     @dev Computes the lower median that other holders of the proposer's domain
-         saw: 0 below `min_benefit`, at most `full_benefit`.
+         saw: 0 below `min_benefit` or seen by one, at most `full_benefit`.
     """
     # Gathered once, a score over its weight: bisection goes over them up to a
     # dozen times, and a call would copy all votes each time.
@@ -141,6 +143,8 @@ def _compute_benefit(
             continue
         if ballots._get_flags(vote.ballot, slot) & ballots.UNSCORED == 0:
             scores.append(ballots._get_score(vote.ballot, slot) << 128 | vote.weight)
+    if len(scores) < 2:
+        return 0
     low: uint256 = rules.RULES.min_benefit - 1
     high: uint256 = rules.RULES.full_benefit
     for bit: uint256 in range(11):

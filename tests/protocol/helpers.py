@@ -77,7 +77,7 @@ def make_rules(**overrides: int | bytes) -> Rules:
         "gather": 100, "propose": 20, "publish": 20, "probe": 20, "expose": 20, "vote": 20, "reveal": 20,
         "attest": 20, "confirm": 20,
         "seed_delay": 2, "max_tries": 3, "unbonding": 1000,
-        "max_size": 1 << 20, "norm_ceiling": 1 << 20, "tolerance": 20, "domain_quorum": 3000,
+        "max_size": 1 << 20, "norm_ceiling": 1 << 20, "tolerance": 20, "domain_quorum": 3334,
         "min_benefit": 50, "full_benefit": 200, "reject_unproven": 0, "duplicate_cosine": 900,
         "proposer_share": 6000, "agreement_share": 3000, "no_show_fee": 10, "hidden_ballot_fee": 25, "fee_cap": 40,
         "inadmissible_slash": 5000, "backdoor_slash": 9000, "digest_slash": 4000, "bounty_share": 5000,

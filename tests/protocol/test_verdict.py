@@ -3,6 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openflock.protocol.ballot import Mark
+from openflock.protocol.settlement import MERGED_VERDICTS
 from openflock.protocol.types import Flag, Judgement, Verdict
 from openflock.protocol.verdict import Voice, compute_judgement, compute_lower_median, is_witness_denied
 
@@ -12,7 +13,9 @@ GOOD, BAD, NEUTRAL = Mark(100), Mark(-100), Mark(0)
 UNAVAILABLE, INADMISSIBLE, SUSPECT, ABSTAIN = (Mark(100, flag) for flag in Flag)
 
 marks = st.builds(Mark, st.integers(-2048, 2047), st.integers(0, 15).map(Flag))
+weights = st.integers(0, 2**88)
 voices = st.lists(st.builds(Voice, st.integers(0, 2), st.integers(1, 2**88), marks), max_size=12)
+heard = st.lists(st.tuples(st.integers(0, 2), st.integers(1, 100), marks), max_size=12)
 
 
 def hear(*said, domain=0):
@@ -20,25 +23,26 @@ def hear(*said, domain=0):
     return [Voice(domain, 1, mark) for mark in said]
 
 
-def judge(voices, accused=False, domain=0, **overrides):
-    return compute_judgement(make_rules(**overrides), voices, domain, accused).verdict
+def judge(voices, accused=False, domain=0, own=0, **overrides):
+    return compute_judgement(make_rules(**overrides), voices, own, domain, accused).verdict
 
 
 # --- Properties ----------------------------------------------------------------------------------------------
 
 
-@given(voices, st.booleans(), st.randoms(use_true_random=False))
-def test_the_order_of_voices_does_not_matter(voices, accused, random):
+@given(voices, weights, st.booleans(), st.randoms(use_true_random=False))
+def test_the_order_of_voices_does_not_matter(voices, own, accused, random):
     shuffled = random.sample(voices, len(voices))
     rules = make_rules()
-    assert compute_judgement(rules, voices, 1, accused) == compute_judgement(rules, shuffled, 1, accused)
+    assert compute_judgement(rules, voices, own, 1, accused) == compute_judgement(rules, shuffled, own, 1, accused)
     assert is_witness_denied(voices) == is_witness_denied(shuffled)
 
 
-@given(voices, st.integers(1, 5))
-def test_weights_matter_only_by_their_shares(voices, factor):
+@given(voices, weights, st.integers(1, 5))
+def test_weights_matter_only_by_their_shares(voices, own, factor):
+    rules = make_rules()
     scaled = [Voice(voice.domain, voice.weight * factor, voice.mark) for voice in voices]
-    assert compute_judgement(make_rules(), voices, 0, True) == compute_judgement(make_rules(), scaled, 0, True)
+    assert compute_judgement(rules, voices, own, 0, True) == compute_judgement(rules, scaled, own * factor, 0, True)
 
 
 @given(st.lists(st.tuples(st.integers(-50, 50), st.integers(1, 9)), min_size=1, max_size=9))
@@ -51,7 +55,7 @@ def test_the_median_is_the_lower_one_of_the_scores_written_out_by_weight(scored)
 @given(voices, st.booleans())
 def test_only_a_paid_proposal_has_a_benefit_within_bounds(voices, accused):
     rules = make_rules()
-    judgement = compute_judgement(rules, voices, 0, accused)
+    judgement = compute_judgement(rules, voices, 0, 0, accused)
     if judgement.verdict == Verdict.PAID:
         assert rules.min_benefit <= judgement.benefit <= rules.full_benefit
     else:
@@ -61,6 +65,81 @@ def test_only_a_paid_proposal_has_a_benefit_within_bounds(voices, accused):
 @given(voices)
 def test_without_a_witness_nobody_is_suspect(voices):
     assert judge(voices) != Verdict.SUSPECT
+
+
+# --- What a third can do -------------------------------------------------------------------------------------
+
+
+def weigh(said):
+    return sum(weight for _, weight, _ in said)
+
+
+def voice(said):
+    return [Voice(domain, weight, mark) for domain, weight, mark in said]
+
+
+@given(heard, heard, st.integers(0, 100), st.integers(0, 100))
+def test_a_coalition_of_three_tenths_rejects_nothing_that_the_others_praise(honest, malicious, own, slack):
+    """Whatever it says, in whichever domains, and whoever proposes."""
+    rest = max(1, -(-7 * weigh(malicious) // 3) - weigh(honest) - own) + slack
+    praising = [*((domain, weight, GOOD) for domain, weight, _ in honest), (0, rest, GOOD)]
+    assert judge(voice([*praising, *malicious]), own=own) in MERGED_VERDICTS
+
+
+@given(heard, heard, st.integers(0, 100), st.integers(0, 100))
+def test_a_coalition_of_three_tenths_neither_upholds_nor_denies_a_witness(honest, malicious, own, slack):
+    """As long as the proposer alone does not hold half of all weight: its own says nothing of its own slot."""
+    own = min(own, weigh(honest) + weigh(malicious))
+    rest = max(1, -(-7 * weigh(malicious) // 3) - weigh(honest) - own, own - weigh(honest) - weigh(malicious)) + slack
+    said = voice([*((domain, weight, GOOD) for domain, weight, _ in honest), (0, rest, GOOD), *malicious])
+    assert judge(said, accused=True, own=own) in MERGED_VERDICTS
+    said = voice([*((domain, weight, SUSPECT) for domain, weight, _ in honest), (0, rest, SUSPECT), *malicious])
+    assert not is_witness_denied(said)
+
+
+@given(heard, st.integers(0, 100), st.booleans())
+def test_what_all_others_see_harmed_is_never_merged_for_a_coalition_of_three_tenths(honest, own, muted):
+    """Not even if all of it votes in one domain, to outweigh whoever holds it."""
+    if not honest:
+        return
+    total = weigh(honest) * 10 // 7
+    coalition = total - weigh(honest)
+    own = min(own, coalition)
+    praise = [(honest[0][0] if muted else 2, coalition - own, GOOD)] if coalition > own else []
+    said = [(domain, weight, BAD) for domain, weight, _ in honest]
+    assert judge(voice([*said, *praise]), own=own) == Verdict.HARMFUL
+
+
+@pytest.mark.parametrize("word", [BAD, UNAVAILABLE, INADMISSIBLE, ABSTAIN])
+@pytest.mark.parametrize(("malicious", "merged"), [(3, True), (4, False)])
+@pytest.mark.parametrize("domain", [0, 1])
+def test_of_ten_equal_nodes_three_block_nothing_and_four_do(word, malicious, merged, domain):
+    """The tenth proposes: of the voices alone three are a third, of all ten they are not."""
+    said = [*hear(*[GOOD] * (9 - malicious)), *hear(*[word] * malicious, domain=1)]
+    assert (judge(said, domain=domain, own=1) in MERGED_VERDICTS) == merged
+
+
+@pytest.mark.parametrize("word", [BAD, UNAVAILABLE, ABSTAIN])
+def test_exactly_a_third_of_the_weight_blocks_nothing(word):
+    assert judge([*hear(*[GOOD] * 6), *hear(*[word] * 3, domain=1)]) in MERGED_VERDICTS
+
+
+@pytest.mark.parametrize("word", [BAD, UNAVAILABLE, INADMISSIBLE, ABSTAIN])
+@pytest.mark.parametrize(("own", "merged"), [(20, True), (0, False)])
+def test_a_heavy_proposer_s_own_ballot_keeps_three_tenths_from_being_a_third(word, own, merged):
+    """Of 100, 30 are malicious and 20 the proposer's: whose ballot is not opened makes the rest fewer."""
+    said = [Voice(0, 50, GOOD), Voice(1, 30, word)]
+    assert (judge(said, own=own) in MERGED_VERDICTS) == merged
+
+
+@pytest.mark.parametrize("own", [0, 30, 90])
+def test_a_proposer_s_own_weight_is_no_shield_where_two_thirds_uphold(own):
+    assert judge([Voice(0, 70, INADMISSIBLE)], own=own) == Verdict.INADMISSIBLE
+    assert judge([Voice(0, 70, SUSPECT)], accused=True, own=own) == Verdict.SUSPECT
+
+
+def test_nobody_s_score_merges_nothing_however_heavy_the_proposer():
+    assert judge([Voice(0, 1, ABSTAIN)], own=10) == Verdict.UNJUDGED
 
 
 # --- The list of verdicts ------------------------------------------------------------------------------------
@@ -99,25 +178,39 @@ def test_harm_begins_beyond_the_tolerance(score, verdict):
     assert judge(hear(*[Mark(score)] * 3)) == verdict
 
 
-def test_the_lower_median_lets_half_of_a_domain_object():
-    assert judge(hear(BAD, BAD, GOOD, GOOD)) == Verdict.HARMFUL
+@pytest.mark.parametrize(("harmed", "verdict"), [(2, Verdict.UNPAID), (3, Verdict.HARMFUL)])
+def test_a_domain_objects_by_more_than_half_of_its_scored_weight(harmed, verdict):
+    assert judge(hear(*[BAD] * harmed, *[GOOD] * (4 - harmed), ABSTAIN)) == verdict
 
 
-def test_one_harmed_domain_is_enough():
-    assert judge(hear(*[GOOD] * 4) + hear(BAD, BAD, domain=1)) == Verdict.HARMFUL
+@pytest.mark.parametrize(("harmed", "verdict"), [(2, Verdict.PAID), (3, Verdict.HARMFUL)])
+def test_one_harmed_domain_is_enough_if_it_holds_more_than_a_third(harmed, verdict):
+    assert judge(hear(*[GOOD] * 4) + hear(*[BAD] * harmed, domain=1)) == verdict
 
 
-def test_a_domain_under_its_quorum_cannot_object():
-    assert judge(hear(*[GOOD] * 5) + hear(BAD, BAD, domain=1)) == Verdict.PAID
+def test_the_harmed_of_several_objecting_domains_add_up():
+    assert judge(hear(*[GOOD] * 3) + hear(BAD, domain=1) + hear(BAD, domain=2)) == Verdict.HARMFUL
 
 
-def test_a_single_voter_cannot_object_for_a_domain():
-    assert judge([*hear(GOOD, GOOD), Voice(1, 2, BAD)]) == Verdict.PAID
+def test_who_saw_harm_in_a_domain_that_does_not_object_does_not_count():
+    assert judge(hear(GOOD, GOOD, BAD) + hear(GOOD, GOOD, BAD, domain=1) + hear(BAD, domain=2)) == Verdict.PAID
+
+
+def test_who_saw_no_harm_in_a_domain_that_objects_does_not_count():
+    assert judge(hear(*[GOOD] * 4) + hear(BAD, BAD, GOOD, domain=1)) == Verdict.PAID
+
+
+def test_a_single_voter_objects_by_its_weight_as_several_would():
+    assert judge([*hear(GOOD, GOOD), Voice(1, 2, BAD)]) == Verdict.HARMFUL
+
+
+def test_without_a_quorum_any_domain_objects():
+    assert judge(hear(*[GOOD] * 9) + hear(BAD, domain=1), domain_quorum=0) == Verdict.HARMFUL
 
 
 @pytest.mark.parametrize(("score", "benefit"), [(49, 0), (50, 50), (200, 200), (201, 200), (2047, 200)])
 def test_a_benefit_counts_from_the_least_to_the_full_one(score, benefit):
-    judgement = compute_judgement(make_rules(), hear(Mark(score), Mark(score)), 0, False)
+    judgement = compute_judgement(make_rules(), hear(Mark(score), Mark(score)), 0, 0, False)
     assert judgement == Judgement(Verdict.PAID if benefit else Verdict.UNPAID, benefit)
 
 

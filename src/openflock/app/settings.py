@@ -107,7 +107,7 @@ DEFAULT_RULES: dict[str, int] = {
     "max_size": 2**31,
     "norm_ceiling": 16 * 2**16,
     "tolerance": 500,
-    "domain_quorum": 1_000,
+    "domain_quorum": 3_334,  # the least that a third of the weight does not exceed
     "min_benefit": 5,
     "full_benefit": 500,
     "reject_unproven": 0,

@@ -43,7 +43,7 @@ class Rules:
     max_size: int  # bytes of an update
     norm_ceiling: int  # largest norm of an update's product, in 2**-16
     tolerance: int  # harm up to here is noise
-    domain_quorum: int  # share of the opened weight from which a domain can object
+    domain_quorum: int  # share of the opened weight; harm seen by more than this rejects an update
     min_benefit: int  # score from which a benefit is proven
     full_benefit: int  # score that earns a proposal its whole share
     reject_unproven: int  # 1: what has no proven benefit is not merged

@@ -57,13 +57,19 @@ def get_voices(state: State, slot: int) -> list[Voice]:
     ]
 
 
+def get_own_weight(state: State, slot: int) -> int:
+    """Read the weight of the proposer's own opened ballot: it counts, but says nothing of its own slot."""
+    proposer, ballots = state.round.proposers[slot].node, state.round.ballots
+    return sum(seat.weight for seat in state.round.voters if seat.node == proposer and seat.node in ballots)
+
+
 def judge_slot(state: State, slot: int) -> Judgement:
     """Judge one slot; without a proposal there is nothing to judge."""
     if slot not in state.round.proposals:
         return Judgement(Verdict.NONE)
     domain = state.nodes[state.round.proposers[slot].node].domain
-    voices = get_voices(state, slot)
-    return compute_judgement(state.genesis.rules, voices, domain, slot in state.round.witnesses)
+    voices, own = get_voices(state, slot), get_own_weight(state, slot)
+    return compute_judgement(state.genesis.rules, voices, own, domain, slot in state.round.witnesses)
 
 
 # --- Faults --------------------------------------------------------------------------------------------------

@@ -19,20 +19,23 @@ class Voice:
     mark: Mark
 
 
-def compute_judgement(rules: Rules, voices: Sequence[Voice], domain: int, accused: bool) -> Judgement:
-    """Judge a proposal from the given domain; `accused` if a witness stands against it.
+def compute_judgement(rules: Rules, voices: Sequence[Voice], own: int, domain: int, accused: bool) -> Judgement:
+    """Judge a proposal from the given domain; `own` is the weight of its proposer's opened ballot, else 0.
 
-    Who abstains says nothing for the proposal, so a third abstaining leaves it UNJUDGED, which costs nobody.
+    What a minority can block counts `own` in the whole, so that a third of all that opened blocks nothing, whoever
+    proposes. What two thirds must uphold leaves it out: a culprit is no shield to itself. `accused`: a witness stands.
+    Who abstains says nothing for the proposal, so over a third abstaining leaves it UNJUDGED, which costs nobody.
     """
-    opened = sum(voice.weight for voice in voices)
+    others = _weigh(voices)
+    opened = others + own
     if 3 * _weigh(voices, Flag.UNAVAILABLE) > opened:
         return Judgement(Verdict.UNAVAILABLE)
-    if opened and 3 * _weigh(voices, Flag.INADMISSIBLE) >= 2 * opened:
+    if others and 3 * _weigh(voices, Flag.INADMISSIBLE) >= 2 * others:
         return Judgement(Verdict.INADMISSIBLE)
     scored = [voice for voice in voices if not voice.mark.flags & UNSCORED]
-    if not opened or 3 * _weigh(scored) < 2 * opened:
+    if not scored or 3 * (others - _weigh(scored)) > opened:
         return Judgement(Verdict.UNJUDGED)
-    if accused and 3 * _weigh(scored, Flag.SUSPECT) >= 2 * opened:
+    if accused and 3 * _weigh(scored, Flag.SUSPECT) >= 2 * others:
         return Judgement(Verdict.SUSPECT)
     if is_harmful(rules, scored, opened):
         return Judgement(Verdict.HARMFUL)
@@ -43,18 +46,17 @@ def compute_judgement(rules: Rules, voices: Sequence[Voice], domain: int, accuse
 
 
 def is_harmful(rules: Rules, scored: Sequence[Voice], opened: int) -> bool:
-    """Answer whether any domain that can object saw harm.
+    """Answer whether more than the quorum of the opened weight saw harm, in domains most of which saw it.
 
-    A domain can object with two voters and a quorum of the opened weight; else a pair of Sybils that call a new
-    domain theirs could block everything.
+    The quorum is the share of stake that may be malicious: whatever can object alone can also object falsely.
     """
-    by_domain = [[voice for voice in scored if voice.domain == domain] for domain in range(rules.domains)]
-    return any(
-        len(own) >= 2
-        and SHARE * _weigh(own) >= rules.domain_quorum * opened
-        and compute_lower_median(own) < -rules.tolerance
-        for own in by_domain
-    )
+    harmed = 0
+    for domain in range(rules.domains):
+        own = [voice for voice in scored if voice.domain == domain]
+        saw = _weigh(voice for voice in own if voice.mark.score < -rules.tolerance)
+        if 2 * saw > _weigh(own):
+            harmed += saw
+    return SHARE * harmed > rules.domain_quorum * opened
 
 
 def compute_benefit(rules: Rules, own: Sequence[Voice]) -> int:
