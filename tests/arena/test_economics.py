@@ -133,16 +133,13 @@ def test_a_split_stake_shares_its_work():
     assert get(run("Sybil: one node's work under four names"), COALITION_ROLE)["cost"] < FIGURES.training
 
 
-def test_half_of_a_domain_can_call_everything_harmful():
-    played = run("griefing: harm, as half of a domain")
-    assert count(played, "specialist", Verdict.HARMFUL) == 5 * ROUNDS
-    assert count(played, COALITION_ROLE, Verdict.PAID) == 4 * ROUNDS
+GRIEFING = ("griefing: harm, as half of a domain", "griefing: harm, pair in an empty domain")
 
 
-def test_a_quorum_over_the_coalition_s_weight_stops_a_pair_in_an_empty_domain():
-    name = "griefing: harm, pair in an empty domain"
-    assert count(run(name), "specialist", Verdict.HARMFUL) == 5 * ROUNDS
-    assert count(run(name, domain_quorum=3_400), "specialist", Verdict.HARMFUL) == 0
+@pytest.mark.parametrize("name", GRIEFING)
+def test_a_quorum_over_the_coalition_s_weight_keeps_it_from_rejecting_anything(name):
+    assert count(run(name), "specialist", Verdict.HARMFUL) == 0
+    assert count(run(name, domain_quorum=2_900), "specialist", Verdict.HARMFUL) == 5 * ROUNDS
 
 
 # --- What is made of it --------------------------------------------------------------------------------------
@@ -177,8 +174,8 @@ def test_demands_name_every_honest_role_but_a_sole_holder_and_every_cheat(lines)
 def test_honest_proposals_are_counted_without_those_of_cheats(lines):
     finding = find(lines, BY_NAME["veto abuse"], COALITION_ROLE)
     assert (finding.merged, finding.rejected) == (1, 0)
-    harmed = {0: describe(BY_NAME["honest"], run("griefing: harm, as half of a domain"), ROUNDS, 0)}
-    grief = BY_NAME["griefing: harm, as half of a domain"]
+    harmed = {0: describe(BY_NAME["honest"], run(GRIEFING[0], domain_quorum=2_900), ROUNDS, 0)}
+    grief = BY_NAME[GRIEFING[0]]
     assert find({grief.name: harmed, "honest": {0: lines["honest"][0]}}, grief, COALITION_ROLE).rejected == 1
 
 

@@ -16,7 +16,7 @@ WHY = {
     Verdict.UNAVAILABLE: ("rejected", "more than a third could not fetch it"),
     Verdict.INADMISSIBLE: ("rejected", "inadmissible: breaks the task's format or norm ceiling"),
     Verdict.SUSPECT: ("rejected", "a backdoor's witness was upheld"),
-    Verdict.HARMFUL: ("rejected", "harmed a domain beyond the tolerance"),
+    Verdict.HARMFUL: ("rejected", "harmed too many beyond the tolerance"),
     Verdict.UNPROVEN: ("rejected", "no proof of benefit"),
     Verdict.UNJUDGED: ("rejected", "too few voters could judge it"),
 }

@@ -90,7 +90,8 @@ def describe_rules(rules: Rules) -> list[tuple[str, str]]:
         ),
         (
             "judging",
-            f"an update that makes a domain worse by more than {rules.tolerance / SCORE:g} % is rejected;"
+            f"an update that makes it worse by more than {rules.tolerance / SCORE:g} %"
+            f" for more than {_percent(rules.domain_quorum)} of the votes is rejected;"
             f" one that makes its own better by less than {rules.min_benefit / SCORE:g} % {unproven}",
         ),
         (
