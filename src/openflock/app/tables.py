@@ -11,8 +11,8 @@ from openflock.protocol.types import Address, Amount, Outcome, State, Verdict
 
 WHY = {
     Verdict.NONE: ("no update", "nothing published in time"),
-    Verdict.PAID: ("merged", "helped its own domain, harmed none"),
-    Verdict.UNPAID: ("merged, unpaid", "harmed none; no proof of benefit"),
+    Verdict.PAID: ("merged", "helped its own domain, no objection"),
+    Verdict.UNPAID: ("merged, unpaid", "no objection; no proof of benefit"),
     Verdict.UNAVAILABLE: ("rejected", "more than a third could not fetch it"),
     Verdict.INADMISSIBLE: ("rejected", "inadmissible: breaks the task's format or norm ceiling"),
     Verdict.SUSPECT: ("rejected", "a backdoor's witness was upheld"),
