@@ -89,3 +89,24 @@ def test_the_smoke_grid_runs_resumes_and_reports(call, tmp_path):
     assert code == 0
     assert (out / "runs.jsonl").read_text().splitlines() == lines
     assert (out / "report.html").read_text() == page
+
+
+@pytest.mark.slow
+def test_a_record_that_was_changed_by_hand_is_found_out(call, tmp_path):
+    one = set_all([*SMALL, "grid=[{ worlds = ['skills'], attacks = ['absent'], defences = ['mean'] }]"])
+    arguments = ("arena", SMOKE, "--out", tmp_path, *one)
+    assert call(*arguments, "--jobs", 1)[0] == 0
+    assert call(*arguments, "--check", 1)[0] == 0
+    runs = tmp_path / "runs.jsonl"
+    record = json.loads(runs.read_text())
+    record["rounds"][1]["asr"][0] += 1
+    runs.write_text(json.dumps(record) + "\n")
+    code, text, _ = call(*arguments, "--check", 1)
+    assert code == 1
+    assert "rounds[1].asr[0]" in text
+
+
+def test_records_of_another_machine_cannot_be_checked_here(call, tmp_path):
+    code, _, err = call("arena", SMOKE, "--out", tmp_path, "--check", 1)
+    assert code == 2
+    assert "no record of this grid's cells" in err

@@ -14,7 +14,8 @@ from rich.table import Table
 from openflock.app.settings import DEFAULT_RULES, SettingsError, apply_change, check_table, read_table
 from openflock.arena.adversaries import DELTAS
 from openflock.arena.attacks.bombs import BOMBS
-from openflock.arena.cells import Record, compute_cell_digest
+from openflock.arena.cells import Record, compute_cell_digest, name_machine, run_cell
+from openflock.arena.checking import choose_cells, find_differences
 from openflock.arena.defences import DEFENCES
 from openflock.arena.earnings import BadEarnings, Earning, read_earnings
 from openflock.arena.figures import draw_all
@@ -27,6 +28,8 @@ from openflock.arena.statistics import Goal
 from openflock.arena.summary import summarize
 from openflock.edge.blobs import write_atomically
 from openflock.protocol.recipe import Recipe
+
+SHOWN = 5  # differences of a record that are printed
 
 
 def load_grid(path: Path, changes: Sequence[str] = ()) -> GridTable:
@@ -97,6 +100,24 @@ def run_arena(grid: GridTable, out: Path, jobs: int, console: Console) -> dict[s
             console.print(describe(record))
 
         return run_missing(cells, runs, jobs, on_record)
+
+
+def check_arena(grid: GridTable, path: Path, count: int, seed: int, console: Console) -> bool:
+    """Run a sample of recorded cells again, and answer whether all are as recorded; SettingsError if none can be."""
+    records = RunFile(path).read()
+    chosen = choose_cells(list_cells(grid), records, count, seed)
+    if not chosen:
+        raise SettingsError(f"{path}: no record of this grid's cells that was made on this machine ({name_machine()})")
+    console.print(f"{len(chosen)} of {len(records)} records again; seed {seed}", soft_wrap=True)
+    same = True
+    for cell in chosen:
+        record = records[compute_cell_digest(cell)]
+        differences = list(find_differences(record, json.loads(json.dumps(run_cell(cell)))))
+        same = same and not differences
+        console.print(f"{'differs' if differences else 'same'}: {describe(record)}", soft_wrap=True)
+        for difference in differences[:SHOWN]:
+            console.print(f"    {difference}", soft_wrap=True, markup=False)
+    return same
 
 
 def describe(record: Record) -> str:

@@ -1,7 +1,10 @@
 """Run one cell of a grid, and write down what came of it: the same cell gives the same record, but for its seconds."""
 
 import hashlib
+import platform
 import time
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,6 +20,15 @@ Record = dict[str, Any]
 def compute_cell_digest(cell: Cell) -> str:
     """Name a cell by all that its tables say: a record under another digest is one of another cell."""
     return hashlib.sha256(cell.model_dump_json().encode()).hexdigest()[:32]
+
+
+@lru_cache
+def name_machine() -> str:
+    """Name what floats depend on: the processor, and the library that computes."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{models[0] if models else platform.machine()}, torch {torch.__version__}"
 
 
 def run_cell(cell: Cell) -> Record:
@@ -41,5 +53,6 @@ def run_cell(cell: Cell) -> Record:
         "rounds": stage.rounds,
         # Not those of training: what was remembered from another cell passes nothing.
         "passes": {name: rows for name, rows in sorted(stage.meter.rows.items()) if name != "training"},
+        "machine": name_machine(),
         "seconds": round(time.perf_counter() - began, 2),
     }

@@ -1,0 +1,63 @@
+"""Committed records are what their cells give: a few of them, drawn anew by each commit, are run again."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from openflock.app.arena import load_grid
+from openflock.arena.cells import compute_cell_digest, name_machine, run_cell
+from openflock.arena.checking import choose_cells, find_differences, is_from_here
+from openflock.arena.grid import RunFile
+from openflock.arena.settings import list_cells
+
+from .grids import make_grid
+
+ROOT = Path(__file__).parents[2]
+COMMITTED = sorted((ROOT / "benchmarks" / "results" / "arena").glob("*.jsonl"))  # of configs/arena_NAME.toml
+AGAIN = 1  # cells of each file
+
+
+def make_records(cells, machine=None):
+    machine = machine or name_machine()
+    return {
+        compute_cell_digest(cell): {"seconds": float(place), "machine": machine} for place, cell in enumerate(cells)
+    }
+
+
+def test_a_sample_is_of_the_cheaper_half_and_of_this_machine_alone():
+    cells = list_cells(make_grid())
+    drawn = [choose_cells(cells, make_records(cells), 2, seed) for seed in range(20)]
+    assert {compute_cell_digest(cell) for sample in drawn for cell in sample} == {
+        compute_cell_digest(cell) for cell in cells[: (len(cells) + 1) // 2]
+    }
+    assert all(len(sample) == 2 for sample in drawn)
+    assert choose_cells(cells, make_records(cells, "another"), 2, 0) == []
+
+
+def test_seconds_may_differ_and_nothing_else():
+    record = {"seconds": 1.0, "rounds": [{"asr": [1, 10]}, {"asr": [2, 10], "seconds": 3}]}
+    assert list(find_differences(record, record | {"seconds": 2.0})) == []
+    changed = {"seconds": 1.0, "rounds": [{"asr": [1, 10]}, {"asr": [3, 10], "seconds": 4}], "new": 1}
+    assert [difference.split(":")[0] for difference in find_differences(record, changed)] == [
+        "new", "rounds[1].asr[0]", "rounds[1].seconds",
+    ]  # fmt: skip
+    assert list(find_differences({"rounds": [1]}, {"rounds": [1, 2]})) != []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.name)
+def test_committed_records_are_what_their_cells_give(path):
+    records = RunFile(path).read()
+    cells = list_cells(load_grid(ROOT / "configs" / f"arena_{path.stem}.toml"))
+    known = [records[digest] for digest in map(compute_cell_digest, cells) if digest in records]
+    assert known, f"{path.name} holds no cell of its grid as it is now: run it again"
+    if not any(map(is_from_here, known)):
+        pytest.skip(f"made by {known[0].get('machine')}, and this is {name_machine()}: floats differ")
+    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False).stdout
+    seed = int(head.strip() or "0", 16)
+    print(f"seed {seed}, of commit {head.strip()}")
+    for cell in choose_cells(cells, records, AGAIN, seed):
+        again = json.loads(json.dumps(run_cell(cell)))
+        assert list(find_differences(records[compute_cell_digest(cell)], again)) == []
