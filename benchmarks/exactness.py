@@ -25,7 +25,8 @@ from openflock.protocol.recipe import Recipe
 from openflock.update.aggregate import compute_candidate
 from openflock.update.codec import Update, digest, encode_update, make_update
 from openflock.update.fixed import FACTORS, FRACTION_BITS, GlobalState, initial_state, to_fixed
-from openflock.update.robust import Plan, compute_plan
+from openflock.update.plan import Plan
+from openflock.update.robust import compute_plan
 
 SKILLS = ("reverse", "sort", "upper", "shift")
 WEIGHTS = (1, 2, 3, 4, 1, 2, 3, 4)

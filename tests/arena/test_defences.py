@@ -11,7 +11,8 @@ from openflock.arena.defences.filters import clip_and_noise, compute_foolsgold, 
 from openflock.arena.defences.proposals import find_median
 from openflock.arena.defences.votes import compute_flock_votes, settle_flock
 from openflock.protocol.recipe import Recipe
-from openflock.update.robust import combine, compute_plan
+from openflock.update.plan import combine
+from openflock.update.robust import compute_plan
 
 EXACT = ("mean", "median", "trimmed_mean", "krum", "multi_krum", "geometric_median")
 SHARES = [0.1, 0.2, 0.25, 0.3, 0.45]

@@ -11,11 +11,10 @@ from openflock.learn.train import train
 from openflock.node.feedback import Feedback
 from openflock.node.proposer import Proposer, add_rests, compute_delta, fit_ceiling, hold, offer_rests
 from openflock.protocol.recipe import Recipe
-from openflock.update.admission import Inadmissible, check_admission
+from openflock.update.admission import Inadmissible, check_admission, compute_squared_size
 from openflock.update.codec import decode_update, digest, encode_update, get_digest, make_update
 from openflock.update.compress import FORMS
 from openflock.update.fixed import FACTORS, Layout, Module, initial_state, to_fixed, to_float
-from openflock.update.geometry import compute_squared_norm
 
 from .helpers import SHORT, get_model, get_rows
 
@@ -36,7 +35,7 @@ def read_whole(update):
 
 def measure(state, update):
     """The norm that admission compares, in its units, rounded up."""
-    return isqrt(int(compute_squared_norm(state, update) * 4**16)) + 1
+    return isqrt(int(compute_squared_size(state, update) * 4**16)) + 1
 
 
 def test_an_update_under_the_ceiling_is_left_as_it_is():

@@ -14,6 +14,8 @@ BAD = [
     (Recipe(), {"aggregator": "bulyan"}, "aggregator"),
     (Recipe(), {"aggregator": ["mean"]}, "aggregator"),
     (Recipe(), {"mixing": 1}, "mixing"),
+    (Recipe(), {"grouping": 1}, "grouping must be true or false"),
+    (STACK, {"grouping": True}, "mode stack only appends: grouping must be false"),
     (Recipe(), {"mixing": True}, "mixing needs faulty"),
     (Recipe(), {"aggregator": "krum"}, "krum needs faulty"),
     (Recipe(), {"aggregator": "multi_krum"}, "multi_krum needs faulty"),

@@ -9,7 +9,7 @@ from openflock.update.codec import digest, encode_state, encode_update, get_upda
 from openflock.update.duplicates import find_duplicates
 from openflock.update.fixed import Layout, Module, initial_state
 from openflock.update.geometry import compute_products, compute_squared_norm
-from openflock.update.robust import compute_plan
+from openflock.update.robust import compute_grouped_plan, compute_plan
 
 LAYOUT = Layout((Module("layers.0.k_proj", 128, 256), Module("layers.0.q_proj", 256, 256)), rank=8, alpha=16)
 NESTEROV = {"optimizer": "nesterov", "momentum": 58_982, "rate": 45_875}
@@ -22,6 +22,7 @@ RECIPES = {
 }
 RECIPES["alternate int8 krum"] = Recipe(aggregator="multi_krum", mixing=True, faulty=250, clip=1000)
 RECIPES["alternate int4 trimmed"] = Recipe(encoding="int4", aggregator="trimmed_mean", faulty=250)
+RECIPES["alternate int8 by domain"] = Recipe(grouping=True, aggregator="trimmed_mean", faulty=400, clip=1000)
 RECIPES["alternate int8 geometric"] = Recipe(aggregator="geometric_median")
 
 
@@ -46,7 +47,8 @@ def tell_history(recipe):
         facts += [digest(blobs[0]).hex(), str(compute_squared_norm(state, admitted[0]))]
         facts += [repr(find_duplicates(state, admitted, 999))]
         weights, names = [10**24 + 7 * i for i in range(4)], [digest(blob) for blob in blobs]
-        plan = compute_plan(recipe, weights, compute_products(state, admitted), names)
+        measured = (recipe, weights, compute_products(state, admitted), names)
+        plan = compute_grouped_plan(*measured, [0, 1, 0, 0]) if recipe.grouping else compute_plan(*measured)
         state = compute_candidate(state, admitted, plan)
         facts += [digest(encode_state(state)).hex()]
     return facts

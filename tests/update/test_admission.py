@@ -1,13 +1,12 @@
 import pickle
 from dataclasses import replace
-from fractions import Fraction
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 
 from openflock.protocol.recipe import Recipe
-from openflock.update.admission import Inadmissible, check_admission
+from openflock.update.admission import Inadmissible, check_admission, compute_squared_size
 from openflock.update.codec import encode_update, make_update, max_update_size
 from openflock.update.fixed import FRACTION_BITS, initial_state
 from openflock.update.geometry import compute_squared_norm
@@ -26,7 +25,7 @@ def fill_factor(state, factor, value):
 @settings(max_examples=50)
 def test_any_legal_update_within_the_ceiling_is_admitted_and_none_beyond(case):
     state, [update] = case
-    square = compute_squared_norm(state, update) * 4**16
+    square = compute_squared_size(state, update) * 4**16
     ceiling = 1
     while ceiling**2 < square:
         ceiling *= 2
@@ -49,14 +48,14 @@ def test_the_ceiling_is_exact():
 
 def test_a_norm_equal_to_the_ceiling_is_admitted():
     quarter = 2 ** (FRACTION_BITS - 2)
-    state = replace(fill_factor(STATE, "B", quarter), step=1)
+    state = replace(fill_factor(STATE, "B", 2 * quarter), step=1)
     delta = np.zeros(14, np.int64)
-    delta[10] = quarter  # one entry of 1/4 in a.q: four outputs change by alpha / rank / 16 = 1/4
+    delta[10] = quarter  # one entry of 1/4 in a.q: four outputs change by alpha / rank / 8 = 1/2
     update = make_update(state, {"A": delta})
-    assert compute_squared_norm(state, update) == Fraction(1, 4)
-    check_admission(state, encode_update(update), 2**15)
+    assert compute_squared_norm(state, update) == 1
+    check_admission(state, encode_update(update), 2**16)
     with pytest.raises(Inadmissible, match="norm"):
-        check_admission(state, encode_update(update), 2**15 - 1)
+        check_admission(state, encode_update(update), 2**16 - 1)
 
 
 def test_nothing_is_within_a_ceiling_of_zero_but_zero():
@@ -94,7 +93,12 @@ def test_what_any_voter_can_refute_is_inadmissible(blob, reason):
         check_admission(STATE, blob, CEILING)
 
 
-def test_a_large_delta_passes_where_the_frozen_factor_is_zero():
-    """What the docstring admits that an enemy keeps; whoever changes it must say so."""
-    state = fill_factor(STATE, "A", 0)
-    check_admission(state, encode_update(fill_update(state, 127 << 18)), 0)
+@pytest.mark.parametrize(("step", "frozen"), [(0, "A"), (1, "B")])
+def test_a_large_delta_is_refused_though_the_frozen_factor_is_zero(step, frozen):
+    state = replace(fill_factor(STATE, frozen, 0), step=step)
+    large = fill_update(state, 127 << 18)
+    assert compute_squared_norm(state, large) == 0
+    reach = 14 * (127 / 64) ** 2 * (8 / 2) ** 2 / 3  # of 14 numbers, beside components of squared norm 1/3
+    check_admission(state, encode_update(large), int(reach**0.5 * 2**16) + 1)
+    with pytest.raises(Inadmissible, match="norm"):
+        check_admission(state, encode_update(large), int(reach**0.5 * 2**16))

@@ -12,7 +12,8 @@ from openflock.update.aggregate import compute_candidate, compute_share, stream_
 from openflock.update.codec import encode_state, get_digest
 from openflock.update.fixed import FACTORS, LIMIT, Layout, Module, initial_state
 from openflock.update.outer import step_values, step_velocity
-from openflock.update.robust import combine, reduce_weights
+from openflock.update.plan import combine
+from openflock.update.robust import reduce_weights
 
 from .examples import SMALL, fill_update, plan_mean, read_whole, recipes, stakes, states_with_updates
 

@@ -10,8 +10,16 @@ from hypothesis import strategies as st
 
 from openflock.protocol.recipe import Recipe
 from openflock.update import geometry
+from openflock.update.codec import make_update
 from openflock.update.fixed import FRACTION_BITS, LIMIT, Layout, Module, initial_state
-from openflock.update.geometry import compute_dots, compute_norm, compute_products, compute_squared_norm, compute_unit
+from openflock.update.geometry import (
+    compute_dots,
+    compute_norm,
+    compute_products,
+    compute_squared_norm,
+    compute_squared_reach,
+    compute_unit,
+)
 from openflock.update.gram import multiply_exact
 
 from .examples import SMALL, fill_update, read_matrices, read_whole, states_with_updates, updates
@@ -50,6 +58,23 @@ def test_the_norm_is_that_of_the_effective_weights(case):
     assert compute_squared_norm(state, update) == scale**2 * Fraction(total, 2 ** (4 * FRACTION_BITS))
     assert compute_norm(state, update) == total
     assert compute_unit(state.layout) * total == compute_squared_norm(state, update)
+
+
+@given(states_with_updates(max_updates=1))
+@settings(max_examples=50)
+def test_the_reach_is_the_delta_s_own_norm_whatever_the_frozen_factor(case):
+    state, [update] = case
+    own = sum(int((numbers**2).sum()) for numbers in read_whole(update).values())
+    scale = Fraction(state.layout.alpha**2, state.layout.rank**2)
+    stacked = state.recipe.mode == "stack"
+    wanted = compute_squared_norm(state, update) if stacked else scale * own / (3 * 2 ** (2 * FRACTION_BITS))
+    assert compute_squared_reach(state, update) == wanted
+
+
+def test_on_the_first_step_the_reach_is_about_the_norm():
+    state = initial_state(Layout((Module("a", 64, 256),), rank=8, alpha=16), b"seed")
+    update = make_update(state, {"B": np.random.default_rng(0).integers(-(2**20), 2**20, 64 * 8)})
+    assert 0.9 < compute_squared_norm(state, update) / compute_squared_reach(state, update) < 1.1
 
 
 @given(states_with_updates(max_updates=1), st.data())

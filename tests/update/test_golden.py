@@ -11,41 +11,42 @@ from openflock.protocol.recipe import Recipe
 from . import golden
 
 HISTORY = [
-    "5e40205e8df7943139c7dcee9b489bc3ee1a57243a55646c4df8e86e03e25e49",  # the initial state
-    "54af73bcd4da31f461a50a0fbce986bce2853e0a73a010869c48680bbf7cc6ce",  # an update of B
+    "b85d3bbaff3e7e8b0190d31efff4d2508cbd8ed5e021c5922d3a21f3c4516565",  # the initial state
+    "40501255daaaae9fdeb7c776ff74edbdbb7358561731671bcc22d72de8d3e059",  # an update of B
     "1228171580034954150830846009/9903520314283042199192993792",  # its squared norm
     "(0, 1, 0, 3)",  # the third proposal copies the first
-    "09d515fc0c66188892c0636bba3a63c48a54945da0695993e12fb83c304f634c",  # the state after one step
-    "c2a42019edd985bb8b1f6f5ddd09871808f322c375ee7ef5c452cc3098094f51",  # an update of A
+    "1bea2ac56454a7016b8a75b1114762a226e0260fb9bb86218b3e9a2d59bb4f92",  # the state after one step
+    "7a74005cad0246a3c97bad99ab9beb3a66c6a0ed9fac491af4e72376407b022d",  # an update of A
     "72078540171095073813161109/19807040628566084398385987584",
     "(0, 1, 0, 3)",
-    "550c77baadaff6b2654fe8233890701823e03aa510d70d58305dbe71f2e4160e",  # the state after two steps
+    "8b6309d9fa9bf8505bab609b0a8aa27b466b68bf851c0b69a53b31028701d369",  # the state after two steps
 ]
 
 DIGESTS = {  # of all that a history tells, by recipe
-    "alternate int8 plain": "ba794eeeaf854735587c2c348ab8ee900c04c1e2f8e978a0659cde56adee8c93",
-    "alternate int8 nesterov": "79ff1bbd662a7523176696c0be165a6f59c0d465f74f0c797771cccc17353f77",
-    "alternate int4 plain": "11be2ac7df930afe3896599c1dc73dfa0bb8305104ce1d05b6790985e90f31ea",
-    "alternate int4 nesterov": "22ea731ced99ca0d5331821d098f064ec8f560650569e840e59942edde05de7a",
-    "alternate ternary plain": "1dc1b1220781a69ad30ca9344f2e3ce3337862daac17536601487f5c57df3caa",
-    "alternate ternary nesterov": "1179f0b3e7f435358f708ed3b0fcbaa1dc95a8adf358cd7a5aa2cff6cf75dc15",
-    "alternate sparse4 plain": "2101a8bf50e01bebe1f4fb873ab4624649ba5b9c2e43efd988366d3002793544",
-    "alternate sparse4 nesterov": "117a42a6ce57b4dc31fc6a58054ff430475b4ad99cfe061539f2298ba43b95a2",
-    "ffa int8 plain": "ab58ae43a73174f29578b47b2079af5c8618ef01cb3fbd30b419888682ac9b43",
-    "ffa int8 nesterov": "a2062bc57619edb049036bd4576aa9be93579a784f754bfad703d6f49a4b898d",
-    "ffa int4 plain": "11985ad73a82187d9a04e0aea1b42f99a39df3c643c9f1946a881e32fb74c0b1",
-    "ffa int4 nesterov": "e1480f758b0cba25925142ba6a21cc6e21bb8741ea22e06903967c7f9ff0c74e",
-    "ffa ternary plain": "20d2f8d7eb9e7d1a68bd7249e4983f2946c1edf16814f63f34def2809273735f",
-    "ffa ternary nesterov": "e7402f6bd2fbf9360e5c024ebc41d8e33a18113cf60e9ce0bb5e270c3948c226",
-    "ffa sparse4 plain": "5483688eedb3ae36f7d7703df2b5fdf6aa4369b055d78437ac90dc231116e397",
-    "ffa sparse4 nesterov": "f51e36769713daaab83f097ad0a485860b03dd2ccd254c82ed1846250a6f5734",
-    "stack int8 plain": "373c6bb5369a59ae3995ae05eb3bfce29c48bad05850c6fd184c8d380861b25f",
-    "stack int4 plain": "239649939f5fac34e181dbd325f285b39a4e970fb8c92294278755277d910830",
-    "stack ternary plain": "245f6a5980e3ef6237196237a477af81b7a3a016d33210459649abeef8807156",
-    "stack sparse4 plain": "6469ad7b4af43b8a69c42c9eb8e9295c44211a9fa0e11f52b4eb763ed638f0f5",
-    "alternate int8 krum": "234c1f94eaeb5375d738aa597c0ed33e08c1709344ac41a557bb383de57609db",
-    "alternate int4 trimmed": "d162d780cabd90b90d5517347af3e90de8360c0dbdcc98649af2af8cb04506ec",
-    "alternate int8 geometric": "c15cb72684b2ae559c380deef6474a0b64d903be9a40e47f8602980b0806fdbc",
+    "alternate int8 plain": "940dc82130973d1c190f458d79e6b86d5d77255fda77b960a019bbf711095fac",
+    "alternate int8 nesterov": "ac1b7156431574f74a3eeae0340bece91565180081c9cd6811c4956e49cf32c4",
+    "alternate int4 plain": "f8d20e7d67c9330b168a80e0c422e92367e95651440ff9ad756c766945ac0e08",
+    "alternate int4 nesterov": "31ea16cb2dda2fa1a254d5d5b256fcff091deed81bef505361db8c4e99bab0d2",
+    "alternate ternary plain": "7ac1035dad370179bef4ddaf056db6458f41cd4237c2fe70c1c90e742ae55218",
+    "alternate ternary nesterov": "7de4e0b4e6b54973ad90d90bc90872eaff081ad517c59815c39acf0bc8ba1beb",
+    "alternate sparse4 plain": "7a2c3727e1ed6e7980bf8ffa4b066641e6bbe453f930ba510a53fdec639ade79",
+    "alternate sparse4 nesterov": "129f0dfd43b57bddf13ba76897ed0007a4e6ce9fdc8097cf4f1e1e3bdc86291c",
+    "ffa int8 plain": "3151dd565691265758a20e28f2e59fbc0df2562d571a98d647fdfcaaa7f750b3",
+    "ffa int8 nesterov": "c50164d877928ecd572fe82799e58fbe3c2d78da1d0a03dd52029356853b736e",
+    "ffa int4 plain": "e5ceccbf0de0cbbe7614aedeb58d5369a435fc45b4325244236d0dbda4fed0a9",
+    "ffa int4 nesterov": "00cbaa3999740ef88711492558cf32c08c68dc96f500aa8c34f8621c714aec9e",
+    "ffa ternary plain": "6befd41dc9cd64415bff34561315ea76fc89f76a73bd7d0ff7a719d1dfc58584",
+    "ffa ternary nesterov": "cddd2886dbe86daa2a11ed81e39c3f84633e7b46bdbacb2f5293554a2074835e",
+    "ffa sparse4 plain": "4639d33a5fd97329b390904902737af04c78747c9b66e467d081e9478fdb2e31",
+    "ffa sparse4 nesterov": "219fab1c68e27f70a747e3cab394105a4b655a967d437b4ad8ccb02bf2ebbfdc",
+    "stack int8 plain": "1fd6ab59811c36302cadeaddff574357a6cb2fe930cf16c2171212e60288d9e2",
+    "stack int4 plain": "197e86666d7b765985df5400ba8d9bad07778b8c0fd4780c8587d9671426c4e8",
+    "stack ternary plain": "57685ec2b04bf23154bc362f14be30190b7f1b8cb34c23d4f4c80c2f6b14279b",
+    "stack sparse4 plain": "87a1ac825299c6d87707574c0d7119116261f9b6c62f39c7d8f53c02f46c7517",
+    "alternate int8 krum": "78c263793ac1ae43e9a770679cf6a1152dd74ae8bc06a4b643c6aaeb3f14cd5a",
+    "alternate int4 trimmed": "3a5e00dd615f6fc30aaa2c1d6877b6d6d460802b37a336beccdaa4cc3e01e73c",
+    "alternate int8 by domain": "aaf5241ba387e13e00186e58a59413c12bd685df3449cf49dc074d34b7b9f53f",
+    "alternate int8 geometric": "2c4419d0a739f254a88bd5817946c8130b4ef1229f3214ab4fed93afc16ee1b8",
 }
 
 

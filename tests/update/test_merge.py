@@ -14,7 +14,7 @@ from openflock.update.codec import decode_state, digest, encode_state, encode_up
 from openflock.update.fixed import initial_state
 from openflock.update.geometry import compute_products
 from openflock.update.merge import compute_merge, list_accepted, needs_products
-from openflock.update.robust import compute_plan
+from openflock.update.robust import compute_grouped_plan, compute_plan
 
 from ..protocol.helpers import make_rules
 from .examples import SMALL, plan_mean
@@ -23,8 +23,9 @@ RULES = make_rules(norm_ceiling=2**40)
 GOOD, BAD = Verdict.PAID, Verdict.HARMFUL
 PLAIN, STACK, CLIP = Recipe(), Recipe("stack"), Recipe(clip=1000)
 KRUM = Recipe(aggregator="krum", faulty=300)
+GROUPED = Recipe(grouping=True, aggregator="trimmed_mean", faulty=400, clip=1000)
 RECIPES = [PLAIN, STACK, CLIP, KRUM, Recipe("stack", clip=500), Recipe(aggregator="median", mixing=True, faulty=200),
-           Recipe("ffa", "ternary", optimizer="nesterov", momentum=2**15)]  # fmt: skip
+           Recipe("ffa", "ternary", optimizer="nesterov", momentum=2**15), GROUPED]  # fmt: skip
 
 
 def start(recipe):
@@ -39,10 +40,11 @@ def draw_update(seed, recipe=PLAIN, size=2**20):
     return make_update(state, delta)
 
 
-def merge(seeds, verdicts=None, weights=None, shuffle=0, rules=RULES, recipe=PLAIN):
+def merge(seeds, verdicts=None, weights=None, shuffle=0, rules=RULES, recipe=PLAIN, domains=None):
     """Merge updates drawn from seeds, one a slot (None: nothing published)."""
     blobs = {slot: encode_update(draw_update(seed, recipe)) for slot, seed in enumerate(seeds) if seed is not None}
-    proposals = {slot: Proposal(digest(blob), len(blob)) for slot, blob in blobs.items()}
+    domains = domains or [seed and seed % 2 for seed in seeds]
+    proposals = {slot: Proposal(digest(blob), len(blob), domains[slot]) for slot, blob in blobs.items()}
     weights = weights or [1] * len(seeds)
     seats = tuple(Seat(f"0x{slot:040x}", weight) for slot, weight in enumerate(weights))
     given = verdicts or [GOOD if seed is not None else Verdict.NONE for seed in seeds]
@@ -110,6 +112,16 @@ def test_rules_that_measure_updates_are_given_what_the_updates_do(recipe):
     wanted = compute_plan(recipe, [weight for _, weight, _ in drawn], products, [name for name, _, _ in drawn])
     assert merged.plan == wanted
     assert merged.compute_digest() == digest(encode_state(compute_candidate(state, updates, wanted)))
+
+
+def test_updates_are_merged_among_those_of_the_domain_in_which_they_were_proposed():
+    seeds, domains, weights = [1, 2, 4, 5, 7], [3, 0, 3, 3, 9], [2, 1, 2, 2, 5]
+    merged = merge(seeds, weights=weights, recipe=GROUPED, domains=domains)
+    updates, names = map_updates(seeds, GROUPED), [digest(encode_update(u)) for u in map_updates(seeds, GROUPED)]
+    products = compute_products(start(GROUPED), updates)
+    wanted = compute_grouped_plan(GROUPED, weights, products, names, domains)
+    assert merged.compute_digest() == digest(encode_state(compute_candidate(start(GROUPED), updates, wanted)))
+    assert merged.compute_digest() != merge(seeds, weights=weights, recipe=GROUPED).compute_digest()
 
 
 def map_updates(seeds, recipe):

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from openflock.protocol.recipe import Recipe
 from openflock.update import robust
-from openflock.update.robust import MIX_LIMIT, ROW_LIMIT, SORT_LIMIT, Plan, combine, compute_plan, reduce_weights
+from openflock.update.plan import Plan, combine
+from openflock.update.robust import MIX_LIMIT, ROW_LIMIT, SORT_LIMIT, compute_plan, reduce_weights
 
 LARGEST = 2**25 - 1
 RULES = ("mean", "median", "trimmed_mean", "krum", "multi_krum", "geometric_median")

@@ -10,7 +10,7 @@ from openflock.protocol.recipe import Recipe
 from openflock.update.aggregate import compute_candidate, stream_candidate
 from openflock.update.codec import decode_state, encode_state, get_digest
 from openflock.update.fixed import FACTORS, initial_state
-from openflock.update.robust import Plan
+from openflock.update.plan import Plan
 from openflock.update.stack import append
 
 from .examples import SMALL, fill_update, plan_mean, read_matrices, recipes, stakes, states_with_updates

@@ -14,11 +14,10 @@ from openflock.learn.train import Trained, TrainSettings, train
 from openflock.node.feedback import Feedback
 from openflock.node.watch import Watch, watch_nothing
 from openflock.protocol.types import Digest
-from openflock.update.admission import NORM_BITS
+from openflock.update.admission import NORM_BITS, compute_squared_size
 from openflock.update.codec import Update, digest, encode_update, make_update
 from openflock.update.compress import FORMS
 from openflock.update.fixed import PIECE, Factor, GlobalState, Vector, to_fixed, to_float
-from openflock.update.geometry import compute_squared_norm
 
 Delta = Mapping[Factor, Vector]  # by factor, in units of the state, in the layout's order
 Tamper = Callable[[Delta], Delta]
@@ -90,7 +89,7 @@ def fit_ceiling(state: GlobalState, delta: Delta, norm_ceiling: int) -> tuple[Up
     An honest node that learned much in one round would otherwise be slashed for it.
     """
     update = make_update(state, delta)
-    while (norm := isqrt(int(compute_squared_norm(state, update) * 4**NORM_BITS)) + 1) > norm_ceiling:
+    while (norm := isqrt(int(compute_squared_size(state, update) * 4**NORM_BITS)) + 1) > norm_ceiling:
         # One part in 64 less than the exact ratio, for what rounding adds.
         ratio = (norm_ceiling * 63 << 24) // (norm * 64)
         shrunk = state.trained[-1]  # of two factors one, since their product is what is measured

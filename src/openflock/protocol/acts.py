@@ -123,7 +123,8 @@ def process_publish(state: State, call: Publish, moment: Moment) -> None:
     require(0 < call.size <= state.genesis.rules.max_size, "rounds: update too large")
     content = compute_update_content(call.digest, call.size)
     open_commitment(state, moment, Act.UPDATE, call.sender, content, call.salt)
-    state.round.proposals[find_slot(state, call.sender)] = Proposal(call.digest, call.size)
+    domain = state.nodes[call.sender].domain
+    state.round.proposals[find_slot(state, call.sender)] = Proposal(call.digest, call.size, domain)
 
 
 def process_expose(state: State, events: Events, call: Expose, moment: Moment) -> None:

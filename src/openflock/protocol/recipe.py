@@ -26,8 +26,9 @@ class Recipe:
     mode: Mode = "alternate"
     encoding: Encoding = "int8"
     aggregator: Aggregator = "mean"
+    grouping: bool = False  # merge each declared domain for itself, then average the domains by weight
     mixing: bool = False  # nearest-neighbour mixing before the aggregator
-    faulty: int = 0  # permille of the weight that may be malicious
+    faulty: int = 0  # permille of the weight, or of each domain's, that may be malicious
     clip: int = 0  # permille of the round's median norm, to which longer updates are scaled down; 0 is off
     optimizer: Optimizer = "plain"
     rate: int = ONE  # outer learning rate, in 2**-16
@@ -40,6 +41,7 @@ class Recipe:
         _check_optimizer(self)
         if self.mode == "stack":
             _require(self.aggregator == "mean" and not self.mixing, "mode stack only takes aggregator mean, not mixed")
+            _require(not self.grouping, "mode stack only appends: grouping must be false")
             _require(
                 self.optimizer == "plain" and self.rate == ONE, "mode stack only takes optimizer plain, rate 2**16"
             )

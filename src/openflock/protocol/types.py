@@ -188,10 +188,11 @@ class Seat:
 
 @dataclass(frozen=True)
 class Proposal:
-    """An opened update: what a proposer offers, by digest."""
+    """An opened update: what a proposer offers, by digest; `domain` is the one that it had declared by then."""
 
     digest: Digest
     size: int
+    domain: int = 0
 
 
 @dataclass(frozen=True)

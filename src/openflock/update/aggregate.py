@@ -17,16 +17,18 @@ from openflock.update.compress import FORMS, expand
 from openflock.update.container import release
 from openflock.update.fixed import Factor, GlobalState
 from openflock.update.outer import add_move, step_values, step_velocity
-from openflock.update.robust import Plan, combine, reduce_weights
+from openflock.update.plan import AnyPlan, Plan, combine
+from openflock.update.robust import reduce_weights
 
 _UNIT: Final = 320  # numbers; a whole number of blocks in every encoding
 _TOGETHER: Final = 1024  # times as many are expanded at once, of all updates: they stay in the processor's cache
 _PIECE: Final = 32 * 1024 * _UNIT  # numbers of all updates given out at once: worth a thread of its own
 
 
-def stream_candidate(state: GlobalState, updates: Sequence[Update], plan: Plan) -> Iterator[Blob]:
+def stream_candidate(state: GlobalState, updates: Sequence[Update], plan: AnyPlan) -> Iterator[Blob]:
     """Give the next state's bytes in pieces: the merged delta added to what the round trains, the rest as it was."""
     if state.recipe.mode == "stack":
+        assert isinstance(plan, Plan)  # no recipe that stacks merges by domain
         yield from stack.stream_candidate(state, updates, plan)
         return
     yield build_state_header(state.layout, state.recipe, state.step + 1)
@@ -36,7 +38,7 @@ def stream_candidate(state: GlobalState, updates: Sequence[Update], plan: Plan) 
         yield from _stream_moved(state, updates, plan, factor) if factor in state.trained else stream_vector(vector)
 
 
-def compute_candidate(state: GlobalState, updates: Sequence[Update], plan: Plan) -> GlobalState:
+def compute_candidate(state: GlobalState, updates: Sequence[Update], plan: AnyPlan) -> GlobalState:
     """Compute the next state in memory."""
     return decode_state(b"".join(stream_candidate(state, updates, plan)))
 
@@ -61,7 +63,7 @@ def compute_share(state: GlobalState, update: Update, weight: int, total: int) -
     return GlobalState(state.layout, state.recipe, state.step + 1, {**state.factors, **moved}, state.velocity)
 
 
-def _stream_merged(state: GlobalState, updates: Sequence[Update], plan: Plan, factor: Factor) -> Iterator[Blob]:
+def _stream_merged(state: GlobalState, updates: Sequence[Update], plan: AnyPlan, factor: Factor) -> Iterator[Blob]:
     values, velocity = state.factors[factor], state.velocity.get(factor)
 
     def merge(whole: slice) -> Blob:
@@ -78,7 +80,7 @@ def _stream_merged(state: GlobalState, updates: Sequence[Update], plan: Plan, fa
     return map_ahead(merge, _cut(slice(0, values.size), _choose_piece(updates)))
 
 
-def _stream_moved(state: GlobalState, updates: Sequence[Update], plan: Plan, factor: Factor) -> Iterator[Blob]:
+def _stream_moved(state: GlobalState, updates: Sequence[Update], plan: AnyPlan, factor: Factor) -> Iterator[Blob]:
     velocity = state.velocity[factor]
     for whole in _cut(slice(0, velocity.size), _choose_piece(updates)):
         for piece, delta in _iterate_deltas(updates, plan, factor, whole):
@@ -87,7 +89,7 @@ def _stream_moved(state: GlobalState, updates: Sequence[Update], plan: Plan, fac
 
 
 def _iterate_deltas(
-    updates: Sequence[Update], plan: Plan, factor: Factor, whole: slice
+    updates: Sequence[Update], plan: AnyPlan, factor: Factor, whole: slice
 ) -> Iterator[tuple[slice, NDArray[np.float64]]]:
     """Merge piece by piece; the deltas are integers in units of 2**-24."""
     form = FORMS[updates[0].encoding]

@@ -21,7 +21,7 @@ from openflock.update.gram import multiply_exact
 
 _NUMBERS: Final = 2**16  # of each update at once
 _frozen: WeakKeyDictionary[GlobalState, list[NDArray[np.object_]]] = WeakKeyDictionary()
-_norms: WeakKeyDictionary[Update, int] = WeakKeyDictionary()
+_norms: WeakKeyDictionary[Update, tuple[int, int]] = WeakKeyDictionary()  # of the change, of the delta itself
 _lock = Lock()
 
 
@@ -32,8 +32,30 @@ def compute_squared_norm(state: GlobalState, update: Update) -> Fraction:
 
 def compute_norm(state: GlobalState, update: Update) -> int:
     """Compute the squared norm in the unit of compute_products; once for each update: clipping has it already."""
+    return _compute_norms(state, update)[0]
+
+
+def compute_squared_reach(state: GlobalState, update: Update) -> Fraction:
+    """Compute the squared norm of the change that an update would make beside a frozen factor of the initial A's size.
+
+    The components of the initial A are nearly orthogonal, of squared norm 1/3 each. So on the first step this is about
+    the norm itself, and on a later one it does not shrink where the frozen factor is near zero. Where updates are
+    stacked no factor is frozen, and it is the norm.
+    """
+    if state.recipe.mode == "stack":
+        return compute_squared_norm(state, update)
+    scale = Fraction(state.layout.alpha**2, state.layout.rank**2 << 2 * FRACTION_BITS)
+    return _compute_norms(state, update)[1] * scale / 3
+
+
+def _compute_norms(state: GlobalState, update: Update) -> tuple[int, int]:
+    # Both from one reading of the update: the diagonal of its Gram matrices holds its own squared norm.
     if update not in _norms:
-        _norms[update] = compute_products(state, [update])[0, 0]
+        change = own = 0
+        for left, right in zip(*(_list_grams(state, [update], factor) for factor in ("B", "A")), strict=True):
+            change += (left * right).sum()
+            own += (left if "B" in state.trained else right).trace()
+        _norms[update] = change, own
     return _norms[update]
 
 

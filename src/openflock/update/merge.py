@@ -18,7 +18,8 @@ from openflock.update.codec import Update, hash_stream
 from openflock.update.duplicates import find_duplicates
 from openflock.update.fixed import GlobalState
 from openflock.update.geometry import compute_norm, compute_products
-from openflock.update.robust import Plan, compute_plan
+from openflock.update.plan import AnyPlan
+from openflock.update.robust import compute_grouped_plan, compute_plan
 
 Admit = Callable[[Proposal], Update]
 
@@ -29,7 +30,7 @@ class Merge:
 
     state: GlobalState
     updates: Sequence[Update]
-    plan: Plan
+    plan: AnyPlan
     duplicates: int
 
     def stream(self) -> Iterator[Blob]:
@@ -64,8 +65,11 @@ def compute_merge(rules: Rules, current: Round, state: GlobalState, admit: Admit
     weights = [current.proposers[accepted[i]].weight for i in order]
     digests = [current.proposals[accepted[i]].digest for i in order]
     updates = [updates[i] for i in order]
-    plan = compute_plan(state.recipe, weights, _measure(state, updates), digests)
-    return Merge(state, updates, plan, word)
+    products = _measure(state, updates)
+    if not state.recipe.grouping:
+        return Merge(state, updates, compute_plan(state.recipe, weights, products, digests), word)
+    domains = [current.proposals[accepted[i]].domain for i in order]
+    return Merge(state, updates, compute_grouped_plan(state.recipe, weights, products, digests, domains), word)
 
 
 def needs_products(recipe: Recipe) -> bool:

@@ -1,19 +1,20 @@
 """Choose what each update counts for, so that a faulty minority cannot steer the result, in exact integers.
 
-A rule sees only the updates' weights and the inner products of what they do to the model. Its answer is a plan,
-a few small integers, by which `combine` then merges any number of coordinates, piece by piece.
+A rule sees only the updates' weights and the inner products of what they do to the model. Its answer is a plan, by
+which any number of coordinates is then merged. Where the recipe says so, each declared domain is merged by the rule
+for itself: specialists of other domains are far from one another, and no reason to doubt any of them.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from math import gcd, isqrt, lcm
-from typing import Final, Literal, TypeAlias
+from typing import Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from openflock.protocol.recipe import Recipe
+from openflock.update.plan import Group, Grouped, Plan
 
 MAX_UPDATES: Final = 2**20
 WEIGHT_BITS: Final = 24
@@ -29,22 +30,6 @@ _ONE: Final = 2**24  # the geometric median's coefficients sum to it
 Integers: TypeAlias = NDArray[np.object_]
 
 
-@dataclass(frozen=True)
-class Plan:
-    """Say how updates x become one: virtual update m is sum(rows[m][k] * x[k]) / divisor.
-
-    Without `coordinate` there is one row, and it is the merged delta. Otherwise each coordinate of the merged
-    delta is the weighted lower median of the virtual updates' coordinates, or their weighted mean after weight
-    `trim` was cut off at either end. Rows are not negative, and none sums to more than the divisor.
-    """
-
-    rows: tuple[tuple[int, ...], ...]
-    divisor: int
-    coordinate: Literal["median", "trimmed_mean"] | None = None
-    weights: tuple[int, ...] = ()  # of the virtual updates
-    trim: int = 0
-
-
 def compute_plan(recipe: Recipe, weights: Sequence[int], products: Integers, digests: Sequence[bytes]) -> Plan:
     """Plan the merge of updates from their weights and inner products: clip, mix, then apply the recipe's rule.
 
@@ -55,13 +40,50 @@ def compute_plan(recipe: Recipe, weights: Sequence[int], products: Integers, dig
     rounded, it moves them by a unit of 2**-24 (of 2**-12 where coordinates are sorted).
     """
     _check(weights, products, digests)
+    if recipe.grouping:
+        raise ValueError("robust: this recipe merges by domain")
+    factors = _compute_factors(recipe.clip, reduce_weights(weights), products.diagonal().tolist())
+    return _plan_clipped(recipe, weights, products, digests, factors)
+
+
+def compute_grouped_plan(
+    recipe: Recipe, weights: Sequence[int], products: Integers, digests: Sequence[bytes], domains: Sequence[int]
+) -> Grouped:
+    """Plan the merge of updates domain by domain: clip to the median of all, then apply the rule among a domain's own.
+
+    What an enemy with less than the recipe's faulty share in a domain sends moves no coordinate beyond what others of
+    that domain sent. What it keeps: its share of the stake, clipped, in a domain where it is alone or has the most.
+    """
+    _check(weights, products, digests)
+    if len(domains) != len(weights):
+        raise ValueError(f"robust: {len(weights)} updates of {len(domains)} domains")
+    factors = _compute_factors(recipe.clip, reduce_weights(weights), products.diagonal().tolist())
+    groups = [[k for k, other in enumerate(domains) if other == domain] for domain in sorted(set(domains))]
+    shares = reduce_weights([sum(weights[k] for k in own) for own in groups])
+    plans = [
+        _plan_clipped(
+            recipe,
+            [weights[k] for k in own],
+            products[np.ix_(own, own)],
+            [digests[k] for k in own],
+            [factors[k] for k in own],
+        )
+        for own in groups
+    ]
+    return Grouped(
+        tuple(Group(tuple(own), share, plan) for own, share, plan in zip(groups, shares, plans, strict=True))
+    )
+
+
+def _plan_clipped(
+    recipe: Recipe, weights: Sequence[int], products: Integers, digests: Sequence[bytes], factors: Sequence[int]
+) -> Plan:
     # All that follows works in the order of the digests: ties break by position, and sums are rounded by it.
     order = sorted(range(len(weights)), key=lambda k: digests[k])
     reduced = reduce_weights([weights[k] for k in order])
-    products = products[np.ix_(order, order)]
-    factors = np.array(_compute_factors(recipe.clip, reduced, products.diagonal().tolist()), object)
-    products = factors[:, None] * products * factors
-    rows, unit = np.eye(len(reduced), dtype=object) * factors, _CLIP  # virtual m is sum(rows[m][k] * x[k]) / unit
+    scales = np.array([factors[k] for k in order], object)
+    products = scales[:, None] * products[np.ix_(order, order)] * scales
+    rows, unit = np.eye(len(reduced), dtype=object) * scales, _CLIP  # virtual m is sum(rows[m][k] * x[k]) / unit
     if recipe.mixing:
         nearest = _take_nearest(recipe.faulty, reduced, products)
         rows, unit = nearest @ rows, sum(nearest[0]) * unit
@@ -90,28 +112,6 @@ def reduce_weights(weights: Sequence[int]) -> list[int]:
     total = sum(weights) // divisor
     shift = total.bit_length() - WEIGHT_BITS if total > ROW_LIMIT else 0
     return [max(1, weight // divisor >> shift) for weight in weights]
-
-
-def combine(plan: Plan, values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Merge updates by a plan: (K, n) integers below 2**25 in size give (n,) integers, each rounded once, half-even.
-
-    Any part of the columns may be merged alone. A zero may be -0.0. A plan of one row needs memory for (n,) beside
-    its input; the others for some of (K, n), and are fastest on parts that fit the cache, n of about 2**14.
-    """
-    # Every sum stays below 2**51, so float64 holds it exactly, whatever the order in which BLAS adds.
-    # One division then rounds once: n / d lies on a half-integer h, which float64 holds, or |n / d - h| is at
-    # least 1 / 2d, more than half an ulp of n / d while |n| < 2**52. So the quotient never reaches a tie that
-    # is none, and np.rint, which is half-even, sees on which side it lies.
-    virtual: NDArray[np.float64] = np.array(plan.rows, np.float64) @ values  # times the divisor
-    if plan.coordinate is None:
-        total, divisor = virtual[0], plan.divisor
-    elif plan.coordinate == "median":
-        total, divisor = _sort_out_median(plan, virtual), plan.divisor
-    else:
-        total, divisor = _sum_trimmed(plan, virtual), plan.divisor * (sum(plan.weights) - 2 * plan.trim)
-    total /= divisor
-    merged: NDArray[np.float64] = np.rint(total, out=total)
-    return merged
 
 
 def _check(weights: Sequence[int], products: Integers, digests: Sequence[bytes]) -> None:
@@ -250,27 +250,3 @@ def _compute_cut(faulty: int, weights: Sequence[int]) -> tuple[tuple[int, ...], 
     total = lcm(sum(weights), 1000 // gcd(1000, faulty))
     total = total if total <= SORT_LIMIT else SORT_TOTAL
     return tuple(_apportion(weights, sum(weights), total)), total * faulty // 1000
-
-
-def _sort_out_median(plan: Plan, virtual: NDArray[np.float64]) -> NDArray[np.float64]:
-    order, reached = _sort(plan, virtual)
-    middle = (2 * reached < sum(plan.weights)).sum(axis=0)[None]  # the first place at which half is reached
-    median: NDArray[np.float64] = np.take_along_axis(virtual, np.take_along_axis(order, middle, 0), 0)[0]
-    return median
-
-
-def _sum_trimmed(plan: Plan, virtual: NDArray[np.float64]) -> NDArray[np.float64]:
-    order, reached = _sort(plan, virtual)
-    reached.clip(plan.trim, sum(plan.weights) - plan.trim, out=reached)
-    kept = np.diff(reached, axis=0, prepend=float(plan.trim))
-    kept *= np.take_along_axis(virtual, order, 0)
-    total: NDArray[np.float64] = kept.sum(axis=0)
-    return total
-
-
-def _sort(plan: Plan, virtual: NDArray[np.float64]) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-    order = virtual.argsort(axis=0)
-    reached = np.array(plan.weights, np.float64)[order]
-    for place in range(1, len(reached)):  # ten times as fast as cumsum, which walks down each column
-        reached[place] += reached[place - 1]
-    return order, reached

@@ -14,7 +14,7 @@ from openflock.protocol.ports import Blob
 from openflock.update.codec import Update, build_state_header, decode_state
 from openflock.update.fixed import FACTORS, Factor, GlobalState
 from openflock.update.outer import saturate
-from openflock.update.robust import Plan
+from openflock.update.plan import Plan
 
 
 def stream_candidate(state: GlobalState, updates: Sequence[Update], plan: Plan) -> Iterator[Blob]:

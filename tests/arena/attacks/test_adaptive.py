@@ -6,7 +6,7 @@ from openflock.arena.attacks.adaptive import MIN_TRIES, search
 from openflock.arena.attacks.deltas import compute_length, measure_effect, measure_median
 from openflock.arena.attacks.targeted import constrain_and_scale
 from openflock.node.proposer import hold
-from openflock.update.admission import Inadmissible, check_admission
+from openflock.update.admission import Inadmissible, check_admission, compute_squared_size
 from openflock.update.codec import encode_update, make_update
 
 from .helpers import STATE, make_delta, make_honest
@@ -105,4 +105,5 @@ def test_with_constrain_and_scale_as_its_family_it_goes_as_far_as_the_norm_ceili
 
     found = search(evaluate, family, seed=1)
     assert found.best.stealth < 0.5  # no one looks at the direction, so hiding it only costs
-    assert 0.97 * ceiling < measure(found.candidate) <= ceiling
+    size = float(compute_squared_size(STATE, make_update(STATE, hold(STATE, found.candidate)))) ** 0.5
+    assert 0.97 * ceiling < size <= ceiling

@@ -1,0 +1,146 @@
+from dataclasses import replace
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from openflock.protocol.recipe import Recipe
+from openflock.update.plan import Grouped, combine
+from openflock.update.robust import ROW_LIMIT, compute_grouped_plan, compute_plan
+
+from .test_robust import LARGEST, merge_by_hand, name_all, numbers, recipes, rounds, stakes
+
+TRIMMED = Recipe(grouping=True, aggregator="trimmed_mean", faulty=400)
+grouped = recipes.map(lambda recipe: replace(recipe, grouping=True))
+
+
+@st.composite
+def shared_rounds(draw, weights=stakes):
+    """Draw updates, their weights and the domains that they are of."""
+    updates, drawn = draw(rounds(weights))
+    return updates, drawn, draw(st.lists(st.integers(0, 2), min_size=len(drawn), max_size=len(drawn)))
+
+
+def plan_merge(recipe, weights, updates, domains, digests=None):
+    return compute_grouped_plan(recipe, weights, updates @ updates.T, digests or name_all(len(weights)), domains)
+
+
+def merge(recipe, weights, updates, domains, digests=None):
+    plan = plan_merge(recipe, weights, updates, domains, digests)
+    return combine(plan, updates.astype(np.float64)).tolist()
+
+
+@given(grouped, shared_rounds())
+@settings(deadline=None)
+def test_a_merge_is_the_weighted_mean_of_what_each_domain_makes_of_its_own(recipe, case):
+    updates, weights, domains = case
+    plan = plan_merge(recipe, weights, updates, domains)
+    made = [merge_by_hand(group.plan, updates[list(group.members)]) for group in plan.groups]
+    total = sum(group.weight for group in plan.groups)
+    wanted = [
+        round(Fraction(sum(group.weight * value for group, value in zip(plan.groups, column, strict=True)), total))
+        for column in zip(*made, strict=True)
+    ]
+    assert combine(plan, updates.astype(np.float64)).tolist() == wanted
+    assert total <= ROW_LIMIT
+
+
+@given(grouped, shared_rounds(st.integers(1, 1000)))
+@settings(deadline=None)
+def test_every_update_is_in_its_domain_s_group_which_counts_by_weight(recipe, case):
+    updates, weights, domains = case
+    plan = plan_merge(recipe, weights, updates, domains)
+    for group, domain in zip(plan.groups, sorted(set(domains)), strict=True):
+        assert group.members == tuple(k for k, own in enumerate(domains) if own == domain)
+        mine, whole = sum(weights[k] for k in group.members), sum(each.weight for each in plan.groups)
+        assert mine * whole == group.weight * sum(weights)
+
+
+@given(grouped, shared_rounds(), st.data())
+@settings(deadline=None)
+def test_order_does_not_count(recipe, case, data):
+    updates, weights, domains = case
+    order = data.draw(st.permutations(range(len(weights))))
+    digests = name_all(len(weights))
+    shuffled = merge(
+        recipe, [weights[k] for k in order], updates[order], [domains[k] for k in order], [digests[k] for k in order]
+    )
+    assert merge(recipe, weights, updates, domains) == shuffled
+
+
+@given(recipes, rounds(), st.integers(0, 15))
+@settings(deadline=None)
+def test_a_single_domain_is_merged_as_without_domains(recipe, case, domain):
+    updates, weights = case
+    plain = combine(
+        compute_plan(recipe, weights, updates @ updates.T, name_all(len(weights))), updates.astype(np.float64)
+    )
+    assert merge(replace(recipe, grouping=True), weights, updates, [domain] * len(weights)) == plain.tolist()
+
+
+@given(grouped.map(lambda recipe: replace(recipe, clip=0)), rounds(st.integers(1, 100)))
+@settings(deadline=None)
+def test_who_holds_a_domain_alone_counts_by_its_weight_under_any_rule(recipe, case):
+    updates, weights = case
+    merged = merge(recipe, weights, updates, list(range(len(weights))))
+    assert merged == [round(Fraction(int(value), sum(weights))) for value in np.array(weights, object) @ updates]
+
+
+def test_who_holds_a_domain_alone_is_clipped_to_the_median_of_all():
+    updates = np.array([[40], [40], [40], [4000]], object)
+    assert merge(replace(TRIMMED, clip=1000), [1] * 4, updates, [0, 0, 0, 1]) == [40]
+
+
+@given(st.lists(st.lists(numbers, min_size=3, max_size=5), min_size=1, max_size=3), numbers, st.data())
+@settings(deadline=None)
+def test_a_minority_in_each_domain_moves_nothing_beyond_what_others_of_it_sent(honest, lie, data):
+    """One liar in each domain of four to six: less than two in five of its weight."""
+    lies = [data.draw(numbers) for _ in honest]
+    updates = [[value] for group, own in zip(honest, lies, strict=True) for value in [*group, own]]
+    domains = [domain for domain, group in enumerate(honest) for _ in range(len(group) + 1)]
+    [merged] = merge(TRIMMED, [1] * len(updates), np.array(updates, object), domains)
+    ends = [sum((len(group) + 1) * end(group) for group in honest) for end in (min, max)]
+    assert ends[0] // len(updates) - 1 <= merged <= ends[1] // len(updates) + 1
+
+
+@given(numbers, numbers, st.sampled_from([-LARGEST, LARGEST]) | numbers)
+def test_in_a_domain_of_three_the_median_stands_between_the_two_that_agree(first, second, lie):
+    updates = np.array([[first], [second], [lie]], object)
+    assert merge(TRIMMED, [7, 7, 7], updates, [5, 5, 5]) == [sorted([first, second, lie])[1]]
+
+
+def test_of_two_the_mean_is_taken():
+    assert merge(TRIMMED, [3, 3], np.array([[10], [30]], object), [1, 1]) == [20]
+
+
+@given(shared_rounds(), st.data())
+@settings(deadline=None)
+def test_what_one_domain_sends_changes_nothing_in_another(case, data):
+    updates, weights, domains = case
+    changed = updates.copy()
+    mine = [k for k, domain in enumerate(domains) if domain == domains[0]]
+    changed[mine] = data.draw(numbers)
+    plans = [plan_merge(TRIMMED, weights, each, domains) for each in (updates, changed)]
+    for before, after in zip(*(plan.groups for plan in plans), strict=True):
+        if before.members != tuple(mine):
+            assert before == after
+
+
+def test_a_plan_without_domains_is_refused_where_the_recipe_merges_by_domain():
+    nothing = np.zeros((1, 1), object)
+    with pytest.raises(ValueError, match="by domain"):
+        compute_plan(TRIMMED, [1], nothing, [b""])
+    with pytest.raises(ValueError, match="1 updates of 2 domains"):
+        compute_grouped_plan(TRIMMED, [1], nothing, [b""], [0, 1])
+
+
+@given(grouped, shared_rounds(), st.integers(1, 3))
+@settings(deadline=None)
+def test_columns_may_be_merged_apart(recipe, case, cut):
+    updates, weights, domains = case
+    plan = plan_merge(recipe, weights, updates, domains)
+    assert isinstance(plan, Grouped)
+    whole, values = combine(plan, updates.astype(np.float64)), updates.astype(np.float64)
+    assert np.concatenate([combine(plan, values[:, :cut]), combine(plan, values[:, cut:])]).tolist() == whole.tolist()
