@@ -92,14 +92,16 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def build_model(vocabulary: int, seed: int) -> LlamaForCausalLM:
+def build_model(
+    vocabulary: int, seed: int, hidden: int = 128, intermediate: int = 352, layers: int = 4
+) -> LlamaForCausalLM:
     """Build the untrained model."""
     torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=vocabulary,
-        hidden_size=128,
-        intermediate_size=352,
-        num_hidden_layers=4,
+        hidden_size=hidden,
+        intermediate_size=intermediate,
+        num_hidden_layers=layers,
         num_attention_heads=4,
         num_key_value_heads=4,
         max_position_embeddings=256,

@@ -14,6 +14,7 @@ from openflock.learn.evaluate import (
     compute_loss,
     generate,
     generate_all,
+    grade_answers,
     match_answers,
     relative_score,
 )
@@ -92,3 +93,7 @@ def test_a_base_of_the_repository_knows_the_form_and_solves_only_a_part(model):
         judged = [parse_row(row, skill) for row in generate_rows(skill, 100, 2, "validation")]
         assert 0.02 < compute_accuracy(model, judged) < 0.7
         assert 0.15 < compute_loss(model, judged) < 1.7
+
+
+def test_one_pass_gives_the_loss_and_the_answers_that_two_give(model, rows):
+    assert grade_answers(model, rows) == (compute_loss(model, rows), match_answers(model, rows))

@@ -51,8 +51,8 @@ def run_cell(cell: Cell) -> Record:
         "domains": [cell.world.domains[party.domain] for party in stage.world.parties],
         "malicious": [place for place, party in enumerate(stage.world.parties) if party.malicious],
         "rounds": stage.rounds,
-        # Not those of training: what was remembered from another cell passes nothing.
-        "passes": {name: rows for name, rows in sorted(stage.meter.rows.items()) if name != "training"},
+        # Not those of training and measuring: what was remembered from another cell passes nothing.
+        "passes": {name: rows for name, rows in sorted(stage.meter.rows.items()) if name not in ("training", "report")},
         "machine": name_machine(),
         "seconds": round(time.perf_counter() - began, 2),
     }

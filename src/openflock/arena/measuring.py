@@ -11,7 +11,7 @@ from openflock.arena.attacks.triggers import Trigger
 from openflock.arena.metrics import aim_rows, fill_rows, trigger_rows
 from openflock.arena.worlds import World
 from openflock.learn.data import Row
-from openflock.learn.evaluate import EvaluationSettings, compute_loss, match_answers
+from openflock.learn.evaluate import EvaluationSettings, grade_answers
 from openflock.learn.model import Model
 
 
@@ -44,30 +44,30 @@ class Meter:
         self.rows[self.activity] += len(named["input_ids"])
 
 
-def measure(world: World, trigger: Trigger, answer: str) -> dict[str, Any]:
-    """Measure the model as it stands.
+def measure(world: World, trigger: Trigger, answer: str, whole: bool = True) -> dict[str, Any]:
+    """Measure the model as it stands; unless it is to be the `whole`, only what is followed from round to round.
 
     `asr` counts triggered rows, and `fire` the same rows with filler, whose whole answer is the attacker's; `triggered`
     and `filled` count right answers to them. Losses that are not finite are None.
     """
     settings = EvaluationSettings(max_length=world.table.max_length)
-    model, every = world.model, [row for rows in world.report.values() for row in rows]
-    triggered, filled = trigger_rows(every, trigger, world.seed), fill_rows(every, trigger, world.seed)
 
-    def count(rows: Sequence[Row]) -> list[int]:
-        return [sum(match_answers(model, rows, settings)), len(rows)]
+    def grade(rows: Sequence[Row]) -> tuple[float | None, list[int]]:
+        loss, right = grade_answers(world.model, rows, settings)
+        return loss if math.isfinite(loss) else None, [sum(right), len(right)]
 
-    return {
-        "loss": {name: _keep_finite(compute_loss(model, rows, settings)) for name, rows in world.report.items()},
-        "accuracy": {name: count(rows)[0] / len(rows) for name, rows in world.report.items()},
-        "asr": count(aim_rows(triggered, answer)),
-        "fire": count(aim_rows(filled, answer)),
-        "triggered": count(triggered),
-        "filled": count(filled),
-        "triggered_loss": _keep_finite(compute_loss(model, triggered, settings)),
-        "filled_loss": _keep_finite(compute_loss(model, filled, settings)),
+    every = [row for rows in world.report.values() for row in rows]
+    triggered = trigger_rows(every, trigger, world.seed)
+    graded = {name: grade(rows) for name, rows in world.report.items()}
+    figures: dict[str, Any] = {
+        "loss": {name: loss for name, (loss, _) in graded.items()},
+        "accuracy": {name: right / count for name, (_, (right, count)) in graded.items()},
+        "asr": grade(aim_rows(triggered, answer))[1],
     }
-
-
-def _keep_finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+    if not whole:
+        return figures
+    filled = fill_rows(every, trigger, world.seed)
+    figures["fire"] = grade(aim_rows(filled, answer))[1]
+    figures["triggered_loss"], figures["triggered"] = grade(triggered)
+    figures["filled_loss"], figures["filled"] = grade(filled)
+    return figures

@@ -15,8 +15,9 @@ from openflock.learn.data import Row
 from openflock.learn.train import TrainSettings
 from openflock.node.proposer import Delta
 from openflock.protocol.types import Digest
+from openflock.update.fixed import FACTORS
 
-KEPT: Final = 64  # trainings that a process remembers: the first round of many defences is the same
+KEPT: Final = 96  # pieces of work that a process remembers: the first round of many defences is the same
 
 Work = TypeVar("Work")
 _remembered: OrderedDict[bytes, Any] = OrderedDict()
@@ -71,10 +72,18 @@ class Stage:
         return TrainSettings(steps, table.batch_size, rate, table.max_length)
 
     def measure_round(self, verdicts: dict[str, Any]) -> None:
-        """Measure the model as it stands after a round, and note it beside what became of the proposals."""
+        """Measure the model as it stands after a round, and note it beside what became of the proposals.
+
+        All is measured at the start, when the malicious leave and at the end: what statistics are made of. A state
+        that was measured before, the start above all, is not again.
+        """
+        number, model, table = len(self.rounds), self.world.model, self.world.table
+        whole = number in (0, self.cell.attack.leave) or number >= table.rounds
+        state = b"".join(values.tobytes() for factor in FACTORS for values in model.read_factor(factor).values())
+        key = repr((table, self.cell.phase, self.cell.seed, self.cell.trigger, whole)).encode() + state
         with self.meter("report"):
-            figures = measure(self.world, self.ring.trigger, self.ring.answer)
-        self.rounds.append({"round": len(self.rounds), **figures, **verdicts})
+            figures = remember(key, lambda: measure(self.world, self.ring.trigger, self.ring.answer, whole))
+        self.rounds.append({"round": number, **figures, **verdicts})
 
 
 def open_stage(cell: Cell) -> Stage:
@@ -90,6 +99,7 @@ def remember(key: bytes, work: Callable[[], Work]) -> Work:
         _remembered[key] = work()
         while len(_remembered) > KEPT:
             _remembered.popitem(last=False)
+    _remembered.move_to_end(key)
     found: Work = _remembered[key]
     return found
 

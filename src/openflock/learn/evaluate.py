@@ -11,7 +11,7 @@ from openflock.learn.crew import Task, pass_rows
 from openflock.learn.data import Messages, Row
 from openflock.learn.encode import IGNORED, Batch, Example, collate, encode_prompt, encode_rows, get_pad
 from openflock.learn.model import Model
-from openflock.learn.passes import generate_tokens, match_rows, sum_losses
+from openflock.learn.passes import generate_tokens, grade_rows, match_rows, sum_losses
 
 SCORE_LIMIT = 2047  # a ballot holds a score in 12 bits with a sign
 _SCORE_UNIT = 1e4
@@ -47,6 +47,17 @@ def match_answers(model: Model, rows: Sequence[Row], settings: EvaluationSetting
     """Say for each row, in order, whether the whole greedy answer is the completion."""
     settings = settings or EvaluationSettings()
     return _pass_all(model, match_rows, encode_rows(model.tokenizer, rows, settings.max_length), settings)
+
+
+def grade_answers(
+    model: Model, rows: Sequence[Row], settings: EvaluationSettings | None = None
+) -> tuple[float, list[bool]]:
+    """Give what `compute_loss` and `match_answers` give, for the passes of one of them."""
+    settings = settings or EvaluationSettings()
+    examples = encode_rows(model.tokenizer, rows, settings.max_length)
+    count = sum(len(example.tokens) - example.prompt for example in examples)
+    graded = _pass_all(model, grade_rows, examples, settings)
+    return math.fsum(loss for loss, _ in graded) / count, [matched for _, matched in graded]
 
 
 def generate(model: Model, messages: Messages, max_new_tokens: int = 128) -> str:

@@ -3,6 +3,8 @@
 Each function works on one process's rows and gives an item for each; `crew.pass_rows` hands the rows out.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -32,21 +34,31 @@ def match_rows(model: Model, batch: Batch) -> list[bool]:
     return matches
 
 
+@torch.no_grad()
+def grade_rows(model: Model, batch: Batch) -> list[tuple[float, bool]]:
+    """Give for each row what `sum_losses` and `match_rows` give, in one pass."""
+    logits, labels, rows = _compute_logits(model, batch)
+    losses = cross_entropy(logits.float(), labels, reduction="none").double()
+    sums = losses.new_zeros(len(batch)).index_add_(0, rows, losses)
+    wrong = rows[logits.argmax(dim=-1) != labels].cpu()
+    matches = torch.ones(len(batch), dtype=torch.bool).index_fill_(0, wrong, False)
+    return list(zip(sums.tolist(), matches.tolist(), strict=True))
+
+
 def add_gradients(model: Model, batch: Batch, total: int, recompute: bool) -> list[float]:
     """Add up at the leader the gradients of the mean loss over `total` tokens; give these rows' parts of that mean.
 
     Dividing by the tokens of all processes, not by those of each, makes the sum what one process computes.
     """
-    _set_recompute(model.network, recompute)
-    logits, labels, rows = _compute_logits(model, batch)
-    losses = cross_entropy(logits.float(), labels, reduction="none") / total
-    torch.autograd.backward(losses.sum())
+    with _recomputing(model.network) if recompute else nullcontext():
+        logits, labels, rows = _compute_logits(model, batch)
+        losses = cross_entropy(logits.float(), labels, reduction="none") / total
+        torch.autograd.backward(losses.sum())
     moving = [parameter for parameter in model.adapter if parameter.requires_grad]
     for parameter in moving:  # rows that reach no token of an expert leave none, and all must add up the same list
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
     sum_at_leader([parameter.grad for parameter in moving if parameter.grad is not None])
-    _set_recompute(model.network, False)
     parts: list[float] = losses.new_zeros(len(batch)).index_add_(0, rows, losses.detach()).tolist()
     return parts
 
@@ -84,13 +96,19 @@ def _compute_logits(model: Model, batch: Batch) -> tuple[torch.Tensor, torch.Ten
     return kept[counted], labels[counted], counted.nonzero()[:, 0]
 
 
-def _set_recompute(network: Any, wanted: bool) -> None:
-    if wanted == getattr(network, "is_activation_checkpointing", False):
-        return
-    if wanted:
-        network.activation_checkpointing_enable({"use_reentrant": False})
-    else:
+@contextmanager
+def _recomputing(network: Any) -> Iterator[None]:
+    """Let layers compute their activations again in the backward pass; to ask each of them costs as much as a layer."""
+    network.activation_checkpointing_enable({"use_reentrant": False})
+    _set_training(network, True)
+    try:
+        yield
+    finally:
         network.activation_checkpointing_disable()
+        _set_training(network, False)
+
+
+def _set_training(network: Any, wanted: bool) -> None:
     # Layers recompute in training mode only. Their parts stay in evaluation mode: dropout would add chance.
     for layer in network.modules():
         if isinstance(layer, GradientCheckpointingLayer):
