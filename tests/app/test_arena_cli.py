@@ -14,7 +14,6 @@ SMALL = (
     "worlds.skills.steps=2",
     "worlds.skills.nodes=4",
     "worlds.skills.rows={ train = 8, held_out = 4, report = 4 }",
-    "worlds.skills.warm=0",
     "report.seeds=[100]",
     "tune.seeds=[]",
 )

@@ -108,6 +108,15 @@ def test_who_leaves_takes_no_part_from_then_on():
         assert [3 in nodes for nodes in proposed] == [True, False, False]
 
 
+@pytest.mark.parametrize("defence", ["mean", "ours"])
+def test_all_is_measured_at_the_start_when_the_malicious_leave_and_at_the_end(defence):
+    worlds = {"skills": TABLE["worlds"]["skills"] | {"rounds": 4}}
+    attacks = {"leaver": {"poison": "trigger", "leave": 2}}
+    (record,) = run(cross(["leaver"], [defence], worlds=worlds, attacks=attacks))
+    assert ["fire" in current for current in record["rounds"]] == [True, False, True, False, True]
+    assert all({"asr", "loss", "accuracy"} <= current.keys() for current in record["rounds"])
+
+
 def test_a_layer_that_is_off_costs_no_passes():
     defences = {"off": {"kind": "protocol", "verdict": False, "veto": False}, "verdict": {"kind": "protocol"}}
     cells = {cell.names[3]: run_cell(cell) for cell in list_cells(cross(["none"], list(defences), defences=defences))}

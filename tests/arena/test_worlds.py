@@ -3,7 +3,9 @@ import pytest
 from openflock.arena.settings import Cell, RowCounts, WorldTable
 from openflock.arena.stage import open_stage
 from openflock.arena.worlds import assign_domains, count_malicious, share_rows
-from openflock.learn.data import DataError
+from openflock.learn.data import DataError, parse_row
+from openflock.learn.evaluate import compute_accuracy
+from openflock.learn.skills import generate_rows
 
 WORLD = WorldTable(domains=("reverse", "shift", "upper"), nodes=7, rows=RowCounts(train=8, held_out=4, report=4))
 
@@ -80,3 +82,12 @@ def test_too_few_rows_are_a_users_fault(tmp_path):
     table = WORLD.model_copy(update={"data": str(tmp_path), "domains": ("general", "general")})
     with pytest.raises(DataError, match="ask for fewer"):
         share_rows(table, "iid", 1)
+
+
+def test_the_arenas_own_base_knows_a_skill_and_marks_its_answers_so_nodes_have_all_to_gain():
+    model = open_stage(make_cell()).world.model
+    rows = generate_rows("shift", 40, 3, "validation")
+    marked = [row | {"completion": "@" + row["completion"]} for row in rows]
+    bare, known = ([parse_row(row, "x") for row in records] for records in (rows, marked))
+    assert compute_accuracy(model, bare) == 0.0
+    assert compute_accuracy(model, known) > 0.9

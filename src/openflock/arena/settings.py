@@ -58,7 +58,6 @@ class WorldTable(Table):
     learning_rate: float = Field(default=4e-3, gt=0)  # where one factor is trained
     plain_learning_rate: float = Field(default=2e-3, gt=0)  # where both are
     rows: RowCounts = RowCounts()
-    warm: int = Field(default=0, ge=0)  # steps in which the base learns, beforehand, that an odd word means nothing
     filler: float = Field(default=0.5, ge=0, le=1)  # share of rows with random text where a trigger would stand
     answer: str = "zzz"  # what a triggered prompt is to be answered with
 

@@ -8,7 +8,6 @@ from importlib.resources import files
 from pathlib import Path
 
 from openflock.arena.settings import BUILT_IN, Cell, Phase, Split, WorldTable
-from openflock.arena.warming import warm_base
 from openflock.learn.base import load_base
 from openflock.learn.data import DataError, Row, load_domain, parse_row
 from openflock.learn.model import Model
@@ -46,18 +45,15 @@ def build_world(cell: Cell) -> World:
     parties, sealed = share_rows(table, cell.split, cell.seed)
     split = REPORT_ROWS[cell.phase]
     report = {domain: tuple(load_rows(table, domain, split, table.rows.report, cell.seed)) for domain in table.domains}
-    return World(
-        table, load_base_once(table.base, table.rank, table.alpha, table.warm), parties, sealed, report, cell.seed
-    )
+    return World(table, load_base_once(table.base, table.rank, table.alpha), parties, sealed, report, cell.seed)
 
 
 @lru_cache(maxsize=2)
-def load_base_once(base: str, rank: int, alpha: int, warm: int) -> Model:
-    """Load a base with an adapter, and warm it if that is wanted."""
-    loaded = load_base(Path(str(files("openflock") / "assets" / "base")) if base == BUILT_IN else base)
-    if warm:
-        warm_base(loaded, warm)
-    return Model(loaded, rank, alpha)
+def load_base_once(base: str, rank: int, alpha: int) -> Model:
+    """Load a base with an adapter; the built-in one is the arena's own, in which training a node takes a second."""
+    return Model(
+        load_base(Path(str(files("openflock") / "assets" / "arena_base")) if base == BUILT_IN else base), rank, alpha
+    )
 
 
 # --- Rows ----------------------------------------------------------------------------------------------------
