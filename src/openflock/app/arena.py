@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from openflock.app.settings import DEFAULT_RULES, SettingsError, apply_change, check_table, read_table
-from openflock.arena.adversaries import DELTAS
+from openflock.arena.adversaries import DELTAS, Ring
 from openflock.arena.attacks.bombs import BOMBS
 from openflock.arena.cells import Record, compute_cell_digest, name_machine, run_cell
 from openflock.arena.checking import choose_cells, find_differences
@@ -50,7 +50,7 @@ def check_functions(grid: GridTable) -> None:
     """Refuse a function that there is not, or an option that it does not have: ValueError or TypeError."""
     known: dict[str, Mapping[str, Callable[..., Any]]] = {
         "attack": DELTAS,
-        "blob": {**BOMBS, "replay": dict},
+        "blob": {**BOMBS, "replay": Ring.forge},
         "rule": DEFENCES,
         "optimizer": dict.fromkeys(OPTIMIZERS, ServerSettings),
     }
