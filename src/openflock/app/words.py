@@ -90,8 +90,8 @@ def describe_rules(rules: Rules) -> list[tuple[str, str]]:
         ),
         (
             "judging",
-            f"an update that makes it worse by more than {rules.tolerance / SCORE:g} %"
-            f" for more than {_percent(rules.domain_quorum)} of the votes is rejected;"
+            f"an update by which over {_percent(rules.domain_quorum)} of the votes see their domains get worse"
+            f" by more than {rules.tolerance / SCORE:g} % is rejected;"
             f" one that makes its own better by less than {rules.min_benefit / SCORE:g} % {unproven}",
         ),
         (
@@ -128,6 +128,11 @@ def list_weaknesses(rules: Rules, stakes: Sequence[Amount], holders: int | None 
         )
     if holders is not None and holders < 3:
         yield f"{holders} nodes a domain: two others must see a benefit before it is paid; plan 3 or more"
+    if 3 * rules.domain_quorum < SHARE:
+        yield (
+            f"domain_quorum = {rules.domain_quorum}: whoever has more than {_percent(rules.domain_quorum)} of the votes"
+            " can have every update rejected; 3334 is a third"
+        )
     short = [name for name in ("propose", "publish", "vote", "reveal", "attest") if getattr(rules, name) < SHORT_PHASE]
     if short:
         yield (

@@ -1,6 +1,7 @@
 """Tasks on a real chain, by the commands: each test goes on where the chain stands."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from web3 import HTTPProvider, Web3
@@ -208,4 +209,7 @@ class TestOnAChain:
         words = dict(describe_rules(rules))
         assert "more than 20 %" in words["judging"]
         assert any("min_nodes" in weakness for weakness in list_weaknesses(rules, ()))
+        assert not any("domain_quorum" in weakness for weakness in list_weaknesses(rules, ()))
+        easy = replace(rules, domain_quorum=3_333)
+        assert any("domain_quorum = 3333" in weakness for weakness in list_weaknesses(easy, ()))
         assert any("2 nodes a domain" in weakness for weakness in list_weaknesses(rules, (), 2))
