@@ -45,7 +45,7 @@ DIGESTS = {  # of all that a history tells, by recipe
     "stack sparse4 plain": "87a1ac825299c6d87707574c0d7119116261f9b6c62f39c7d8f53c02f46c7517",
     "alternate int8 krum": "78c263793ac1ae43e9a770679cf6a1152dd74ae8bc06a4b643c6aaeb3f14cd5a",
     "alternate int4 trimmed": "3a5e00dd615f6fc30aaa2c1d6877b6d6d460802b37a336beccdaa4cc3e01e73c",
-    "alternate int8 by domain": "aaf5241ba387e13e00186e58a59413c12bd685df3449cf49dc074d34b7b9f53f",
+    "alternate int8 by domain": "5e8d7ac27cbe63aaec35af3b92509624278c0ccebdcef518d78c7c8e520c4001",
     "alternate int8 geometric": "2c4419d0a739f254a88bd5817946c8130b4ef1229f3214ab4fed93afc16ee1b8",
 }
 

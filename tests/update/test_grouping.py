@@ -12,8 +12,9 @@ from openflock.update.robust import ROW_LIMIT, compute_grouped_plan, compute_pla
 
 from .test_robust import LARGEST, merge_by_hand, name_all, numbers, recipes, rounds, stakes
 
-TRIMMED = Recipe(grouping=True, aggregator="trimmed_mean", faulty=400)
-grouped = recipes.map(lambda recipe: replace(recipe, grouping=True))
+TRIMMED = Recipe(grouping=1000, aggregator="trimmed_mean", faulty=400)
+grouped = recipes.map(lambda recipe: replace(recipe, grouping=1000))
+capped = st.builds(replace, recipes, grouping=st.integers(1, 1000))
 
 
 @st.composite
@@ -32,7 +33,7 @@ def merge(recipe, weights, updates, domains, digests=None):
     return combine(plan, updates.astype(np.float64)).tolist()
 
 
-@given(grouped, shared_rounds())
+@given(capped, shared_rounds())
 @settings(deadline=None)
 def test_a_merge_is_the_weighted_mean_of_what_each_domain_makes_of_its_own(recipe, case):
     updates, weights, domains = case
@@ -58,7 +59,7 @@ def test_every_update_is_in_its_domain_s_group_which_counts_by_weight(recipe, ca
         assert mine * whole == group.weight * sum(weights)
 
 
-@given(grouped, shared_rounds(), st.data())
+@given(capped, shared_rounds(), st.data())
 @settings(deadline=None)
 def test_order_does_not_count(recipe, case, data):
     updates, weights, domains = case
@@ -70,14 +71,14 @@ def test_order_does_not_count(recipe, case, data):
     assert merge(recipe, weights, updates, domains) == shuffled
 
 
-@given(recipes, rounds(), st.integers(0, 15))
+@given(recipes, rounds(), st.integers(0, 15), st.integers(1, 1000))
 @settings(deadline=None)
-def test_a_single_domain_is_merged_as_without_domains(recipe, case, domain):
+def test_a_single_domain_is_merged_as_without_domains(recipe, case, domain, cap):
     updates, weights = case
     plain = combine(
         compute_plan(recipe, weights, updates @ updates.T, name_all(len(weights))), updates.astype(np.float64)
     )
-    assert merge(replace(recipe, grouping=True), weights, updates, [domain] * len(weights)) == plain.tolist()
+    assert merge(replace(recipe, grouping=cap), weights, updates, [domain] * len(weights)) == plain.tolist()
 
 
 @given(grouped.map(lambda recipe: replace(recipe, clip=0)), rounds(st.integers(1, 100)))
@@ -109,6 +110,22 @@ def test_a_minority_in_each_domain_moves_nothing_beyond_what_others_of_it_sent(h
 def test_in_a_domain_of_three_the_median_stands_between_the_two_that_agree(first, second, lie):
     updates = np.array([[first], [second], [lie]], object)
     assert merge(TRIMMED, [7, 7, 7], updates, [5, 5, 5]) == [sorted([first, second, lie])[1]]
+
+
+def test_a_captured_domain_counts_for_no_more_than_the_recipe_lets_it():
+    updates = np.array([[-80], [-80], [-80], [40], [40], [40], [40], [40]], object)
+    domains = [0, 0, 0, 0, 0, 1, 1, 2]  # three liars and two honest holders in the first
+    assert merge(TRIMMED, [1] * 8, updates, domains) == [-35]  # five of eight to the liars
+    assert merge(replace(TRIMMED, grouping=250), [1] * 8, updates, domains) == [-8]  # two of five
+
+
+@given(st.lists(st.integers(1, 10**30), min_size=2, max_size=6), st.integers(1, 1000))
+def test_where_every_domain_is_cut_all_count_alike_and_none_above_its_share_is_heavier_than_another(weights, cap):
+    updates = np.zeros((len(weights), 1), object)
+    plan = plan_merge(replace(TRIMMED, grouping=cap), weights, updates, range(len(weights)))
+    cut = [group.weight for group, own in zip(plan.groups, weights, strict=True) if 1000 * own >= cap * sum(weights)]
+    assert len(set(cut)) <= 1
+    assert all(group.weight <= max(cut) for group in plan.groups if cut)
 
 
 def test_of_two_the_mean_is_taken():

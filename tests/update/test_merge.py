@@ -23,7 +23,7 @@ RULES = make_rules(norm_ceiling=2**40)
 GOOD, BAD = Verdict.PAID, Verdict.HARMFUL
 PLAIN, STACK, CLIP = Recipe(), Recipe("stack"), Recipe(clip=1000)
 KRUM = Recipe(aggregator="krum", faulty=300)
-GROUPED = Recipe(grouping=True, aggregator="trimmed_mean", faulty=400, clip=1000)
+GROUPED = Recipe(grouping=1000, aggregator="trimmed_mean", faulty=400, clip=1000)
 RECIPES = [PLAIN, STACK, CLIP, KRUM, Recipe("stack", clip=500), Recipe(aggregator="median", mixing=True, faulty=200),
            Recipe("ffa", "ternary", optimizer="nesterov", momentum=2**15), GROUPED]  # fmt: skip
 

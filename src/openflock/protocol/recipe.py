@@ -26,7 +26,7 @@ class Recipe:
     mode: Mode = "alternate"
     encoding: Encoding = "int8"
     aggregator: Aggregator = "mean"
-    grouping: bool = False  # merge each declared domain for itself, then average the domains by weight
+    grouping: int = 0  # permille of the weight up to which a domain, merged for itself, counts; 0 merges all together
     mixing: bool = False  # nearest-neighbour mixing before the aggregator
     faulty: int = 0  # permille of the weight, or of each domain's, that may be malicious
     clip: int = 0  # permille of the round's median norm, to which longer updates are scaled down; 0 is off
@@ -37,11 +37,12 @@ class Recipe:
     def __post_init__(self) -> None:
         _check_types(self)
         _check_faulty(self)
+        _require(0 <= self.grouping <= 1000, "grouping must be 0 to 1000 permille")
         _require(0 <= self.clip <= 1_000_000, "clip must be 0 to 1,000,000 permille")
         _check_optimizer(self)
         if self.mode == "stack":
             _require(self.aggregator == "mean" and not self.mixing, "mode stack only takes aggregator mean, not mixed")
-            _require(not self.grouping, "mode stack only appends: grouping must be false")
+            _require(not self.grouping, "mode stack only appends: grouping must be 0")
             _require(
                 self.optimizer == "plain" and self.rate == ONE, "mode stack only takes optimizer plain, rate 2**16"
             )

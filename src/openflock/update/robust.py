@@ -52,14 +52,15 @@ def compute_grouped_plan(
     """Plan the merge of updates domain by domain: clip to the median of all, then apply the rule among a domain's own.
 
     What an enemy with less than the recipe's faulty share in a domain sends moves no coordinate beyond what others of
-    that domain sent. What it keeps: its share of the stake, clipped, in a domain where it is alone or has the most.
+    that domain sent. What it keeps: a domain where it is alone or has the most, at that domain's weight, clipped. A
+    captured domain's honest holders would add theirs to it, so none counts for more than the recipe's grouping lets it.
     """
     _check(weights, products, digests)
     if len(domains) != len(weights):
         raise ValueError(f"robust: {len(weights)} updates of {len(domains)} domains")
     factors = _compute_factors(recipe.clip, reduce_weights(weights), products.diagonal().tolist())
     groups = [[k for k, other in enumerate(domains) if other == domain] for domain in sorted(set(domains))]
-    shares = reduce_weights([sum(weights[k] for k in own) for own in groups])
+    shares = reduce_weights(_cap([sum(weights[k] for k in own) for own in groups], recipe.grouping))
     plans = [
         _plan_clipped(
             recipe,
@@ -73,6 +74,15 @@ def compute_grouped_plan(
     return Grouped(
         tuple(Group(tuple(own), share, plan) for own, share, plan in zip(groups, shares, plans, strict=True))
     )
+
+
+def _cap(weights: Sequence[int], permille: int) -> list[int]:
+    """Cut weights at a share of their sum; where all are cut, all count alike.
+
+    >>> _cap([5, 2, 2, 1], 300)
+    [3000, 2000, 2000, 1000]
+    """
+    return [min(1000 * weight, permille * sum(weights)) for weight in weights]
 
 
 def _plan_clipped(
