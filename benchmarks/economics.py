@@ -3,8 +3,8 @@
 Each line of the JSONL beside the JSON is one task: a scenario, a seed, what each role earned, lost and spent. What is
 there already for the same rules and figures is not played again, so an interrupted run resumes. Amounts are tokens a
 round for each 100 tokens at stake. `over honesty` is the profit less that of the same seats, held honestly, on the
-same seed; `even` the same, were every round's budget alike (today what is unspent makes later budgets larger).
-`merged` is the share of rounds that moved the state, `rejected` that of honest proposals that were not merged.
+same seed. `merged` is the share of rounds that moved the state, `rejected` that of honest proposals that were not
+merged.
 
 The full form plays 1,000 rounds on 20 seeds: a little over an hour on 2 cores.
 """
@@ -66,10 +66,10 @@ def run_all(jobs: list[Job], file: Path | None) -> Iterator[dict[str, Any]]:
 
 def show(findings: list[Finding]) -> None:
     """Print what each role earned."""
-    heads = ("scenario", "role", "earned", "lost", "work", "profit", "over honesty", "even", "merged", "rejected")
+    heads = ("scenario", "role", "earned", "lost", "work", "profit", "over honesty", "merged", "rejected")
     rows = [
         (each.scenario, each.role, f"{each.earned.point:.2f}", f"{each.lost.point:.2f}", f"{each.cost.point:.2f}",
-         *(write(interval) for interval in (each.profit, each.advantage, each.even)),
+         *(write(interval) for interval in (each.profit, each.advantage)),
          f"{each.merged:.0%}", f"{each.rejected:.1%}")
         for each in findings
     ]  # fmt: skip

@@ -27,7 +27,6 @@ UNSCORED: constant(uint256) = (
     types.FLAG_UNAVAILABLE | types.FLAG_INADMISSIBLE | types.FLAG_ABSTAIN
 )
 REFUSED: constant(uint256) = types.FLAG_UNAVAILABLE | types.FLAG_INADMISSIBLE
-UNCOMPARED: constant(uint256) = types.FLAG_UNAVAILABLE | types.FLAG_ABSTAIN
 
 
 @internal

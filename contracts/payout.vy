@@ -3,7 +3,7 @@
 @title Payout: verdicts into amounts, rounded down
 @license Apache-2.0
 @notice Mirrors `openflock.protocol.payout`. A round never pays more than its
-        budget; what is not earned returns to the pool.
+        budget; what is not earned returns to the creator.
 """
 
 
@@ -12,6 +12,12 @@ import rules
 
 
 uses: rules
+
+
+# A signed part of a whole that is never 0.
+struct Fraction:
+    part: int256
+    whole: uint256
 
 
 @internal
@@ -48,8 +54,8 @@ def _compute_vote_pay(
     weight: uint256,
     total: uint256,
     halves: uint256,
-    agreement: int256,
-    pairs: uint256,
+    agreement: Fraction,
+    answers: Fraction,
 ) -> uint256:
     """
     @dev A negative agreement lowers the flat part: were it cut at zero by
@@ -57,54 +63,51 @@ def _compute_vote_pay(
          so splitting a weight never gains a unit.
     """
     share: uint256 = rules.RULES.agreement_share
-    flat: int256 = convert((rules.SHARE - share) * halves * pairs, int256)
-    earned: int256 = flat + 2 * convert(share, int256) * agreement
+    flat: int256 = convert((rules.SHARE - share) * halves * agreement.whole, int256)
+    earned: int256 = flat + 2 * convert(share, int256) * agreement.part
     if earned <= 0:
         return 0
-    return pot * weight * convert(earned, uint256) // (2 * rules.SHARE * total * pairs)
+    earnings: uint256 = pot * weight * convert(answers.part * earned, uint256)
+    return earnings // (2 * rules.SHARE * total * agreement.whole * answers.whole)
 
 
 @internal
-@view
-def _compute_agreement(mine: uint256, theirs: uint256, slots: uint256) -> (int256, uint256):
+@pure
+def _compute_agreement(mine: uint256, theirs: uint256, slots: uint256, domains: uint256) -> Fraction:
     """
-    @dev The share of proposals on which two ballots agree, less the share of
-         pairs of different proposals on which they would: constant and random
-         votes get 0. Returned as a fraction in [-1, 1].
+    @dev How alike two ballots rank the updates of one domain, each compared
+         with the one before it: constant votes get 0, guesses 0 in
+         expectation. A domain has four bits for each slot.
     """
-    n: uint256 = 0
-    same: uint256 = 0
-    my_goods: uint256 = 0
-    their_goods: uint256 = 0
+    agreed: int256 = 0
+    pairs: uint256 = 0
+    before: uint256[16] = empty(uint256[16])  # by domain: the slot before, plus one
     for slot: uint256 in range(16):
         if (slots >> slot) & 1 == 0:
             continue
         flags: uint256 = ballots._get_flags(mine, slot) | ballots._get_flags(theirs, slot)
-        if flags & ballots.UNCOMPARED != 0:
+        if flags & ballots.UNSCORED != 0:
             continue
-        my_good: uint256 = self._is_good(mine, slot)
-        their_good: uint256 = self._is_good(theirs, slot)
-        n += 1
-        same += 1 - (my_good ^ their_good)
-        my_goods += my_good
-        their_goods += their_good
-    if n < 2:
-        return 0, 1
-    different: uint256 = my_goods * their_goods + (n - my_goods) * (n - their_goods) - same
-    return convert(same * (n - 1), int256) - convert(different, int256), n * (n - 1)
+        domain: uint256 = (domains >> (4 * slot)) & 15
+        if before[domain] != 0:
+            other: uint256 = before[domain] - 1
+            agreed += self._compare(mine, slot, other) * self._compare(theirs, slot, other)
+            pairs += 1
+        before[domain] = slot + 1
+    return Fraction(part=agreed, whole=max(1, pairs))
 
 
 @internal
-@view
-def _is_good(ballot: uint256, slot: uint256) -> uint256:
+@pure
+def _compare(ballot: uint256, slot: uint256, other: uint256) -> int256:
     """
-    @dev Answers, as 0 or 1, whether a mark speaks for a proposal: the one bit
-         by which voters are compared.
+    @dev Answers which of two slots has the higher score: 1, 0 or -1.
     """
-    if ballots._get_flags(ballot, slot) != 0:
+    score: uint256 = ballots._get_score(ballot, slot)
+    before: uint256 = ballots._get_score(ballot, other)
+    if score == before:
         return 0
-    harmless: bool = ballots._get_score(ballot, slot) >= ballots.ZERO - rules.RULES.tolerance
-    return 1 if harmless else 0
+    return 1 if score > before else -1
 
 
 @internal
@@ -114,3 +117,12 @@ def _get_original(duplicates: uint256, slot: uint256) -> uint256:
     @dev Reads which slot a slot near-duplicates, itself if none.
     """
     return (duplicates >> (4 * slot)) & 15
+
+
+@internal
+@pure
+def _is_stale(duplicates: uint256, slot: uint256) -> bool:
+    """
+    @dev Reads whether a slot near-duplicates what was merged before.
+    """
+    return (duplicates >> (64 + slot)) & 1 == 1

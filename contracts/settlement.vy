@@ -48,7 +48,8 @@ def _settle(outcome: uint256):
         record.digest = record.round.agreed.digest
     if judged or outcome == types.VETOED:
         spent += self._pay_voters()
-    stakes.pool += record.round.budget - spent
+    # Not into the pool: who stops others' pay would raise its own.
+    stakes._credit(stakes.CREATOR, types.REASON_RETURN, record.round.budget - spent)
     log ITask.Settled(
         round=phases.number, outcome=outcome, digest=record.digest, spent=spent
     )
@@ -240,7 +241,7 @@ def _pay_proposers() -> uint256:
     spent: uint256 = 0
     slot: uint256 = 0
     for node: address in nodes:
-        if record._get_verdict(slot) == types.VERDICT_PAID:
+        if self._is_paid(slot):
             amount: uint256 = payout._compute_proposal_pay(
                 pot,
                 sortition.weights[sortition.PROPOSERS][slot],
@@ -256,6 +257,16 @@ def _pay_proposers() -> uint256:
 
 @internal
 @view
+def _is_paid(slot: uint256) -> bool:
+    """
+    @dev Old updates are merged, but earn nothing a second time.
+    """
+    paid: bool = record._get_verdict(slot) == types.VERDICT_PAID
+    return paid and not payout._is_stale(record.round.agreed.duplicates, slot)
+
+
+@internal
+@view
 def _count_alike(slot: uint256) -> uint256:
     """
     @dev Counts the paid proposals that share a slot's payout, itself included.
@@ -264,7 +275,7 @@ def _count_alike(slot: uint256) -> uint256:
     original: uint256 = payout._get_original(duplicates, slot)
     alike: uint256 = 0
     for other: uint256 in range(types.MAX_PROPOSERS):
-        if record._get_verdict(other) == types.VERDICT_PAID:
+        if self._is_paid(other):
             if payout._get_original(duplicates, other) == original:
                 alike += 1
     return alike
@@ -279,31 +290,80 @@ def _pay_voters() -> uint256:
     budget: uint256 = record.round.budget
     pot: uint256 = budget - payout._compute_proposal_pot(budget)
     total: uint256 = record.round.voter_weight
+    merged: uint256 = 0
+    domains: uint256 = 0
+    for slot: uint256 in range(types.MAX_PROPOSERS):
+        if record._is_merged(slot):
+            merged |= 1 << slot
+            proposer: address = sortition.nodes[sortition.PROPOSERS][slot]
+            domains |= stakes.nodes[proposer].domain << (4 * slot)
     spent: uint256 = 0
     for i: uint256 in range(len(votes), bound=types.MAX_SEATS):
-        peer: ballots.Vote = votes[self._pick_peer(votes[i].node, i, len(votes))]
-        slots: uint256 = record.round.published
-        slots &= ~self._get_own_slot(votes[i].node) & ~self._get_own_slot(peer.node)
-        agreement: int256 = 0
-        pairs: uint256 = 0
-        agreement, pairs = payout._compute_agreement(votes[i].ballot, peer.ballot, slots)
+        vote: ballots.Vote = votes[i]
+        own: uint256 = self._get_own_slot(vote.node)
         amount: uint256 = payout._compute_vote_pay(
-            pot, votes[i].weight, total, self._count_halves(votes[i].node), agreement, pairs
+            pot,
+            vote.weight,
+            total,
+            self._count_halves(vote.node),
+            self._compare_with_peer(votes, vote, merged & ~own, domains),
+            self._count_answers(vote.ballot, record.round.published & ~own),
         )
-        stakes._credit(votes[i].node, types.REASON_VOTE, amount)
+        stakes._credit(vote.node, types.REASON_VOTE, amount)
         spent += amount
     return spent
 
 
 @internal
 @view
-def _pick_peer(node: address, position: uint256, voters: uint256) -> uint256:
+def _compare_with_peer(
+    votes: DynArray[ballots.Vote, types.MAX_SEATS],
+    mine: ballots.Vote,
+    merged: uint256,
+    domains: uint256,
+) -> payout.Fraction:
     """
-    @dev Picks one of the other opened ballots by the seed; a judged round has
-         two at least.
+    @dev Compares a voter with another of its domain, picked by the seed and by
+         weight, on what was merged; what was refused, all knew how to rank.
     """
-    draw: uint256 = convert(keccak256(abi_encode(record.round.peer_seed, node)), uint256)
-    return (position + 1 + draw % (voters - 1)) % voters
+    total: uint256 = 0
+    for vote: ballots.Vote in votes:
+        if vote.domain == mine.domain and vote.node != mine.node:
+            total += vote.weight
+    draw: uint256 = convert(keccak256(abi_encode(record.round.peer_seed, mine.node)), uint256)
+    point: uint256 = draw % max(1, total)
+    for vote: ballots.Vote in votes:
+        if vote.domain == mine.domain and vote.node != mine.node:
+            if point < vote.weight:
+                slots: uint256 = merged & ~self._get_own_slot(vote.node)
+                return payout._compute_agreement(mine.ballot, vote.ballot, slots, domains)
+            point -= vote.weight
+    return payout.Fraction(part=0, whole=1)
+
+
+@internal
+@view
+def _count_answers(ballot: uint256, slots: uint256) -> payout.Fraction:
+    """
+    @dev The share of others' proposals to which a ballot gives a score, or a
+         refusal that the verdict confirms.
+    """
+    answers: payout.Fraction = payout.Fraction(part=0, whole=0)
+    for slot: uint256 in range(types.MAX_PROPOSERS):
+        if not record._is_in(slots, slot):
+            continue
+        answers.whole += 1
+        flags: uint256 = ballots._get_flags(ballot, slot)
+        ruling: uint256 = record._get_verdict(slot)
+        answered: bool = flags & ballots.UNSCORED == 0
+        if ruling == types.VERDICT_UNAVAILABLE:
+            answered = answered or flags & types.FLAG_UNAVAILABLE != 0
+        elif ruling == types.VERDICT_INADMISSIBLE:
+            answered = answered or flags & types.FLAG_INADMISSIBLE != 0
+        if answered:
+            answers.part += 1
+    answers.whole = max(1, answers.whole)
+    return answers
 
 
 @internal

@@ -3,6 +3,7 @@
 import pytest
 
 from openflock.protocol.calls import Claim, Fund, Join, Leave, Withdraw
+from openflock.protocol.stakes import compute_owed
 from openflock.protocol.types import Act, Phase
 
 from ..protocol.helpers import (
@@ -13,7 +14,6 @@ from ..protocol.helpers import (
     PROPOSER,
     STAKE,
     Play,
-    compute_owed,
     make_digest,
     make_genesis,
     play_round,

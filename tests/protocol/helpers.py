@@ -33,6 +33,7 @@ from openflock.protocol.commitment import (
 from openflock.protocol.ports import Entry
 from openflock.protocol.round import is_complete
 from openflock.protocol.rules import Rules
+from openflock.protocol.stakes import compute_owed
 from openflock.protocol.types import (
     Act,
     Address,
@@ -124,6 +125,7 @@ class Play:
     vetoers: Collection[Address] = ()
     witnesses: Mapping[Address, tuple[Address, int]] = field(default_factory=dict)  # accuser: (proposer, bond)
     originals: Mapping[Address, Address] = field(default_factory=dict)  # near-duplicate: whose
+    stale: Collection[Address] = ()  # whose update was merged before
 
 
 def against(proposer: Address, mark: Mark, by: Collection[Address] = NODES) -> Callable[[Address, Address], Mark]:
@@ -154,6 +156,7 @@ def make_opening(state: State, play: Play, act: Act, node: Address) -> Call:
         case _:
             originals = {slot: slots.get(play.originals.get(proposer), slot) for proposer, slot in slots.items()}
             duplicates = sum(original << 4 * slot for slot, original in originals.items())
+            duplicates |= sum(1 << 64 + slot for proposer, slot in slots.items() if proposer in play.stale)
             return Confirm(node, play.digest(node, act), duplicates, node in play.vetoers, salt)
 
 
@@ -279,12 +282,3 @@ def compute_balance(log: Collection[Entry]) -> int:
             case Sent(amount=amount):
                 balance -= amount
     return balance
-
-
-def compute_owed(state: State) -> int:
-    """What the task's own accounts add up to."""
-    owed = sum(node.stake for node in state.nodes.values()) + state.pool + sum(state.payable.values())
-    if state.phase == Phase.FINISHED:
-        return owed
-    standing = sum(witness.bond for witnesses in state.round.witnesses.values() for witness in witnesses)
-    return owed + state.round.budget + state.round.held + standing

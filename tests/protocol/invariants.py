@@ -1,4 +1,4 @@
-"""What must hold of a task after every call, whoever called; nothing here is shared with the code that it checks."""
+"""What must hold of a task after every call, whoever called; only the books' sum is that of the code it checks."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -12,6 +12,7 @@ from openflock.protocol.calls import (
     Confirm,
     Credited,
     Drawn,
+    Entered,
     Event,
     Expose,
     Fund,
@@ -26,9 +27,10 @@ from openflock.protocol.calls import (
     Withdraw,
 )
 from openflock.protocol.round import process
+from openflock.protocol.stakes import compute_owed
 from openflock.protocol.types import MAX_NODES, Act, Fault, Moment, Outcome, Phase, Reason, State
 
-from .helpers import OUTSIDER, compute_owed, make_digest
+from .helpers import OUTSIDER, make_digest
 
 CAPPED = (Fault.NO_SHOW, Fault.HIDDEN_BALLOT, Fault.UNAVAILABLE)
 
@@ -53,6 +55,7 @@ def check_events(before: State, after: State, items: Sequence[Call | Event]) -> 
     for node, state in before.nodes.items():
         assert slashed[node] <= state.stake
         assert slashed[node, True] <= before.genesis.rules.fee_cap
+    _check_returned(before, events)
     if any(isinstance(event, Settled) for event in events):
         assert isinstance(call, Advance)
     return _count_in(call) - sum(event.amount for event in events if isinstance(event, Sent))
@@ -113,10 +116,21 @@ def _check_settled(before: State, event: Settled) -> None:
         assert event.digest == before.digest
 
 
+def _check_returned(before: State, events: Sequence[Event]) -> None:
+    """Check that what a round did not spend went to the creator, and nothing else of its budget."""
+    spent = [event.spent for event in events if isinstance(event, Settled)]
+    creator = before.genesis.creator
+    returned = [event.amount for event in events if isinstance(event, Credited) and event.reason == Reason.RETURN]
+    assert all(event.account == creator for event in events if getattr(event, "reason", None) == Reason.RETURN)
+    if spent and not any(isinstance(event, Entered) and event.phase == Phase.FINISHED for event in events):
+        assert sum(returned) == before.round.budget - spent[0]
+
+
 def _check_paid(before: State, event: Credited) -> None:
     """Check a proposal's pay against its exact share, which it may not exceed by a unit."""
     rules, seats = before.genesis.rules, before.round.proposers
     (slot,) = (slot for slot, seat in enumerate(seats) if seat.node == event.account)
+    assert not before.round.agreed.duplicates >> 64 + slot & 1
     share = Fraction(seats[slot].weight * before.round.judgements[slot].benefit, sum(seat.weight for seat in seats))
     assert event.amount <= share / rules.full_benefit * before.round.budget * rules.proposer_share / 10_000
 

@@ -144,6 +144,7 @@ def wild_plays(draw):
         vetoers=draw(few),
         witnesses=draw(st.dictionaries(actors, st.tuples(st.sampled_from(NODES), bonds), max_size=3)),
         originals=draw(st.dictionaries(st.sampled_from(NODES), st.sampled_from(NODES), max_size=2)),
+        stale=draw(few),
     )
 
 
@@ -156,8 +157,10 @@ def pointed_plays(draw):
     veto = draw(st.sampled_from([(), (), NODES[2:]]))
     dissenters = draw(st.sampled_from([(), (), NODES[3:4]]))
     lapsing = st.sampled_from([(), [accused], NODES[3:4]])
+    goods = draw(st.permutations([GOOD, GOOD, *map(Mark, (101, 150, 150, 199, 220, 60, -3))]))
+    said = tuple(odd if node == accused else good for node, good in zip(ACTORS, goods, strict=True))
     return Play(
-        mark=Said(tuple(odd if node == accused else GOOD for node in ACTORS), 0, draw(marks), frozenset(dissenters)),
+        mark=Said(said, draw(st.sampled_from([0, 0, 1])), draw(marks), frozenset(dissenters)),
         digest=Told(frozenset((draw(st.sampled_from([Act.ATTESTATION, Act.APPEAL])), node) for node in split)),
         absent=dict.fromkeys(draw(st.sets(acts, max_size=2)), draw(lapsing)),
         hiding=dict.fromkeys(draw(st.sets(acts, max_size=2)), draw(lapsing)),

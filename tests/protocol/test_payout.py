@@ -1,5 +1,5 @@
 from fractions import Fraction
-from itertools import product
+from itertools import permutations, product
 
 import pytest
 from hypothesis import given
@@ -15,8 +15,11 @@ amounts = st.integers(0, 50) | st.integers(0, 2**100)
 weights = st.lists(st.integers(1, 9), min_size=1, max_size=16) | st.lists(
     st.integers(1, 2**88), min_size=1, max_size=16
 )
-bits = st.lists(st.booleans(), max_size=6)
 shares = st.integers(0, 10_000)
+agreements = st.integers(1, 16).flatmap(lambda n: st.tuples(st.integers(-n, n), st.just(n)))
+answers = st.integers(1, 16).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
+ranks = st.lists(st.tuples(st.integers(0, 3), st.integers(-3, 3), st.integers(-3, 3)), max_size=16)
+ALL = (1, 1)
 
 
 def share_rules(proposer_share, agreement_share):
@@ -41,10 +44,9 @@ def test_a_round_never_pays_more_than_its_budget(budget, weights, proposer_share
     spent = 0
     for weight in weights:
         benefit, alike = data.draw(st.integers(0, rules.full_benefit)), data.draw(st.integers(1, 16))
-        n = data.draw(st.integers(1, 16))
-        agreement = data.draw(st.integers(-n, n)), n
+        agreement, answered, halves = data.draw(agreements), data.draw(answers), data.draw(st.integers(1, 2))
         spent += payout.compute_proposal_pay(rules, budget, weight, total, benefit, alike)
-        spent += payout.compute_vote_pay(rules, budget, weight, total, data.draw(st.integers(1, 2)), agreement)
+        spent += payout.compute_vote_pay(rules, budget, weight, total, halves, agreement, answered)
     assert spent <= budget
 
 
@@ -83,10 +85,9 @@ def test_near_duplicates_together_are_paid_at_most_one_share(verdicts, duplicate
 @given(amounts, weights, st.integers(0, 5000), st.integers(1, 2), st.data())
 def test_splitting_a_voter_s_weight_never_pays_more(budget, weights, agreement_share, halves, data):
     part, total, rules = data.draw(st.integers(0, weights[0])), sum(weights), share_rules(6000, agreement_share)
-    n = data.draw(st.integers(1, 16))
-    agreement = data.draw(st.integers(-n, n)), n
+    agreement, answered = data.draw(agreements), data.draw(answers)
     whole, one, other = (
-        payout.compute_vote_pay(rules, budget, weight, total, halves, agreement)
+        payout.compute_vote_pay(rules, budget, weight, total, halves, agreement, answered)
         for weight in (weights[0], part, weights[0] - part)
     )
     assert one + other <= whole
@@ -95,69 +96,106 @@ def test_splitting_a_voter_s_weight_never_pays_more(budget, weights, agreement_s
 def test_rounding_never_pays_a_split():
     rules = share_rules(6000, 5000)
     for budget, halves, numerator in product(range(40), (1, 2), (-2, -1, 0, 1, 2)):
-        pay = [payout.compute_vote_pay(rules, budget, weight, 4, halves, (numerator, 2)) for weight in range(4)]
+        pay = [payout.compute_vote_pay(rules, budget, weight, 4, halves, (numerator, 2), ALL) for weight in range(4)]
         assert pay[1] + pay[1] <= pay[2]
         assert pay[1] + pay[2] <= pay[3]
 
 
 def test_each_half_of_the_flat_part_is_earned_by_itself():
     rules = share_rules(0, 0)
-    assert [payout.compute_vote_pay(rules, 1000, 1, 2, halves, (0, 1)) for halves in (1, 2)] == [250, 500]
+    assert [payout.compute_vote_pay(rules, 1000, 1, 2, halves, (0, 1), ALL) for halves in (1, 2)] == [250, 500]
 
 
 @pytest.mark.parametrize(("agreement", "pay"), [((-1, 1), 400), ((0, 1), 700), ((1, 2), 850), ((1, 1), 1000)])
 def test_agreement_moves_its_share_both_ways(agreement, pay):
-    assert payout.compute_vote_pay(share_rules(0, 3000), 1000, 1, 1, 2, agreement) == pay
+    assert payout.compute_vote_pay(share_rules(0, 3000), 1000, 1, 1, 2, agreement, ALL) == pay
+
+
+def test_what_is_not_answered_is_not_paid():
+    rules = share_rules(0, 3000)
+    pays = [payout.compute_vote_pay(rules, 1000, 1, 1, 2, (1, 1), (answered, 4)) for answered in range(5)]
+    assert pays == [0, 250, 500, 750, 1000]
+
+
+@pytest.mark.parametrize(
+    ("flag", "verdict", "paid"),
+    [
+        (Flag(0), Verdict.UNAVAILABLE, True), (Flag(0), Verdict.PAID, True), (Flag.SUSPECT, Verdict.PAID, True),
+        (Flag.UNAVAILABLE, Verdict.PAID, False), (Flag.UNAVAILABLE, Verdict.UNAVAILABLE, True),
+        (Flag.UNAVAILABLE, Verdict.INADMISSIBLE, False), (Flag.INADMISSIBLE, Verdict.INADMISSIBLE, True),
+        (Flag.INADMISSIBLE, Verdict.UNAVAILABLE, False), (Flag.INADMISSIBLE, Verdict.UNJUDGED, False),
+        (Flag.ABSTAIN, Verdict.UNJUDGED, False), (Flag.ABSTAIN, Verdict.PAID, False),
+    ],
+)  # fmt: skip
+def test_an_answer_is_a_score_or_a_refusal_that_the_verdict_confirms(flag, verdict, paid):
+    assert payout.is_answer(Mark(9, flag), verdict) == paid
 
 
 # --- Agreement -----------------------------------------------------------------------------------------------
 
 
-@given(bits, st.booleans())
-def test_constant_votes_agree_with_nobody(theirs, mine):
-    assert payout.compute_agreement([(mine, bit) for bit in theirs])[0] == 0
+@given(ranks, st.integers(-3, 3))
+def test_constant_votes_agree_with_nobody(scores, mine):
+    assert payout.compute_agreement([(domain, mine, theirs) for domain, _, theirs in scores])[0] == 0
 
 
-@given(bits)
-def test_random_votes_earn_nothing_in_expectation(theirs):
+@given(st.lists(st.tuples(st.integers(0, 1), st.integers(-3, 3)), max_size=5))
+def test_guesses_agree_with_nobody_in_expectation(theirs):
+    """Whatever the other says: any order of one's own scores is as likely as any other."""
     every = [
-        payout.compute_agreement(list(zip(mine, theirs, strict=True))) for mine in product((0, 1), repeat=len(theirs))
+        payout.compute_agreement([(domain, score, other) for score, (domain, other) in zip(mine, theirs, strict=True)])
+        for mine in permutations(range(len(theirs)))
     ]
     assert sum(Fraction(*agreement) for agreement in every) == 0
 
 
-@given(bits)
-def test_random_votes_are_paid_the_flat_part_in_expectation(theirs):
+@given(st.lists(st.integers(-3, 3), max_size=5))
+def test_guesses_are_paid_the_flat_part_in_expectation(theirs):
     """The part that agreement moves may be negative: cut at zero, guessing would pay."""
     rules = share_rules(0, 3000)
     every = [
-        payout.compute_agreement(list(zip(mine, theirs, strict=True))) for mine in product((0, 1), repeat=len(theirs))
+        payout.compute_agreement([(0, mine, other) for mine, other in zip(order, theirs, strict=True)])
+        for order in permutations(range(len(theirs)))
     ]
-    pays = [payout.compute_vote_pay(rules, 2**60, 1, 1, 2, agreement) for agreement in every]
-    flat = payout.compute_vote_pay(rules, 2**60, 1, 1, 2, (0, 1))
+    pays = [payout.compute_vote_pay(rules, 2**60, 1, 1, 2, agreement, ALL) for agreement in every]
+    flat = payout.compute_vote_pay(rules, 2**60, 1, 1, 2, (0, 1), ALL)
     assert abs(sum(pays) - flat * len(every)) <= len(every)
 
 
-@given(st.lists(st.tuples(st.booleans(), st.booleans()), max_size=16))
-def test_agreement_is_a_symmetric_fraction_within_one(pairs):
-    numerator, denominator = payout.compute_agreement(pairs)
+@given(ranks)
+def test_agreement_is_a_symmetric_fraction_within_one_that_turns_with_the_order(scores):
+    numerator, denominator = payout.compute_agreement(scores)
     assert -denominator <= numerator <= denominator
-    assert (numerator, denominator) == payout.compute_agreement([(b, a) for a, b in pairs])
+    assert (numerator, denominator) == payout.compute_agreement([(domain, b, a) for domain, a, b in scores])
+    assert (-numerator, denominator) == payout.compute_agreement([(domain, -a, b) for domain, a, b in scores])
 
 
-@given(st.lists(st.booleans(), min_size=2, max_size=16))
-def test_the_same_informed_votes_agree(mine):
-    numerator, _ = payout.compute_agreement([(bit, bit) for bit in mine])
-    assert (numerator > 0) == (len(set(mine)) == 2)
+@given(ranks, st.integers(1, 5), st.integers(-5, 5))
+def test_only_the_order_of_scores_matters(scores, scale, shift):
+    moved = [(domain, scale * mine + shift, theirs) for domain, mine, theirs in scores]
+    assert payout.compute_agreement(moved) == payout.compute_agreement(scores)
 
 
-@pytest.mark.parametrize(
-    ("mark", "good", "compared"),
-    [
-        (Mark(-20), True, True), (Mark(-21), False, True), (Mark(9, Flag.SUSPECT), False, True),
-        (Mark(9, Flag.INADMISSIBLE), False, True), (Mark(9, Flag.UNAVAILABLE), False, False),
-        (Mark(9, Flag.ABSTAIN), False, False),
-    ],
-)  # fmt: skip
-def test_a_mark_is_one_bit_or_none(mark, good, compared):
-    assert (payout.is_good(make_rules(), mark), payout.is_compared(mark)) == (good, compared)
+@given(st.lists(st.integers(), min_size=2, max_size=16, unique=True))
+def test_who_sees_the_same_agrees_wholly(scores):
+    assert Fraction(*payout.compute_agreement([(0, score, score) for score in scores])) == 1
+
+
+def test_updates_of_different_domains_are_not_ranked():
+    assert payout.compute_agreement([(0, 9, 9), (1, 1, 1), (2, 5, 5)]) == (0, 1)
+
+
+# --- Old updates ---------------------------------------------------------------------------------------------
+
+
+def test_an_old_update_is_neither_paid_nor_counted_among_its_likes():
+    judgements, word = [Judgement(Verdict.PAID, 100)] * 3, 1 << 64 | 0x200
+    assert [payout.is_paid(judgement, word, slot) for slot, judgement in enumerate(judgements)] == [False, True, True]
+    assert [payout.count_alike(judgements, word, slot) for slot in range(1, 3)] == [1, 1]
+
+
+@given(st.lists(st.booleans(), min_size=16, max_size=16), st.integers(0, 2**64 - 1))
+def test_the_word_tells_apart_what_is_old_and_what_is_alike(stale, originals):
+    word = sum(1 << 64 + slot for slot in range(16) if stale[slot]) | originals
+    assert [payout.is_stale(word, slot) for slot in range(16)] == stale
+    assert all(payout.get_original(word, slot) == payout.get_original(originals, slot) for slot in range(16))

@@ -4,7 +4,7 @@ import pytest
 
 from openflock.protocol.ballot import Mark, compute_ballot
 from openflock.protocol.calls import Advance, Call, Drawn, Entered, Join, Reveal, Seeded, Settled
-from openflock.protocol.types import Act, Fault, Flag, Outcome, Phase, Revert, Verdict
+from openflock.protocol.types import Act, Fault, Flag, Outcome, Phase, Reason, Revert, Verdict
 
 from .helpers import (
     ACCUSER,
@@ -193,7 +193,7 @@ def test_when_nobody_publishes_the_round_is_over_and_the_old_state_stays(play):
     ledger = play_round(make_ledger(), play)
     assert get_outcome(ledger) == Outcome.EMPTY
     assert ledger.state.digest == OLD
-    assert ledger.state.pool == POOL
+    assert get_credits(ledger, CREATOR) == {Reason.RETURN: POOL // 3}
 
 
 @pytest.mark.parametrize("how", ["absent", "hiding"])
@@ -208,7 +208,7 @@ def test_a_void_round_costs_no_more_than_the_no_show_fees():
     ledger = play_round(make_ledger(), bad)
     assert ledger.state.digest == OLD
     assert [get_losses(ledger, node) for node in NODES] == [{}] * 3 + [{Fault.NO_SHOW: 10}] * 2
-    assert ledger.state.pool == POOL
+    assert get_credits(ledger, CREATOR) == {Reason.RETURN: POOL // 3}
 
 
 def test_too_few_distinct_voters_void_the_round():
@@ -252,7 +252,7 @@ def test_an_appeal_without_two_thirds_voids_the_round(play):
     assert get_outcome(ledger) == Outcome.VOID
     assert ledger.state.digest == OLD
     assert ledger.state.finals == {}
-    assert ledger.state.pool == POOL
+    assert get_credits(ledger, CREATOR) == {Reason.RETURN: POOL // 3}
 
 
 def test_nobody_outside_the_committee_attests_but_in_an_appeal():

@@ -1,10 +1,11 @@
 """The fault table, row by row: five nodes of equal stake propose and vote, four of them judge each proposal."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from openflock.protocol.ballot import Mark
-from openflock.protocol.calls import Resolve, Settled
+from openflock.protocol.calls import Drawn, Judged, Resolve, Settled
 from openflock.protocol.settlement import rank_witnesses
 from openflock.protocol.types import (
     BURN_ADDRESS,
@@ -20,6 +21,7 @@ from openflock.protocol.types import (
 
 from .helpers import (
     ACCUSER,
+    CREATOR,
     FREELOADER,
     GOOD,
     NODES,
@@ -98,7 +100,7 @@ def test_acts_that_did_not_take_place_cost_nothing():
 
 def test_an_unavailable_update_is_excluded_for_the_no_show_fee():
     ledger = play_round(make_ledger(), Play(mark=against(PROPOSER, UNAVAILABLE, by=(VOTER, SKEPTIC))), Phase.ATTEST)
-    assert get_verdict(ledger, PROPOSER) == Verdict.UNAVAILABLE
+    assert Verdict.UNAVAILABLE in [judged.verdict for judged in get_events(ledger, Judged)]
     play_round(ledger)
     assert get_losses(ledger, PROPOSER) == {Fault.UNAVAILABLE: 10}
     assert Reason.PROPOSAL not in get_credits(ledger, PROPOSER)
@@ -275,11 +277,20 @@ def test_near_duplicates_share_one_payout():
     assert one == other == alone // 2
 
 
-def test_what_is_not_spent_returns_to_the_pool():
+def test_what_is_not_spent_returns_to_the_creator():
+    """Not to the pool: whoever stops others' pay would raise its own in later rounds."""
     ledger = settle()
     spent = get_events(ledger, Settled)[-1].spent
     assert 0 < spent < BUDGET
-    assert ledger.state.pool == POOL - spent
+    assert get_credits(ledger, CREATOR) == {Reason.RETURN: BUDGET - spent}
+    assert ledger.state.pool == POOL - BUDGET
+
+
+def test_budgets_are_alike_whatever_is_spent():
+    ledger = make_ledger(rounds=4)
+    for play in (Play(), Play(mark=lambda voter, proposer: Mark(-2048)), Play(vetoers=NODES)):
+        play_round(ledger, play)
+    assert [drawn.budget for drawn in get_events(ledger, Drawn)] == [POOL // 4] * 3
 
 
 def test_constant_voters_get_the_flat_part():
@@ -293,11 +304,55 @@ def test_without_attestation_half_of_the_flat_part_is_lost():
     assert get_credits(ledger, FREELOADER)[Reason.VOTE] == get_credits(ledger, VOTER)[Reason.VOTE] // 2
 
 
-def test_informed_voters_earn_more_than_constant_ones():
+RANKED = {node: Mark(100 + 10 * place) for place, node in enumerate(NODES)}
+FLAT = (BUDGET - BUDGET * 6 // 10) * 7 // 10 // 5
+
+
+def rank(voter, proposer):
+    """All but one see which update is better; it calls all the same."""
+    return GOOD if voter == FREELOADER else RANKED[proposer]
+
+
+def test_who_ranks_as_its_peers_do_earns_more_than_who_does_not_look():
+    for seed in range(4):  # who is compared with whom
+        ledger = settle(Play(mark=rank, digest=lambda node, act, seed=seed: make_digest(str(seed))))
+        pays = {node: get_credits(ledger, node)[Reason.VOTE] for node in NODES}
+        assert pays[FREELOADER] == FLAT
+        assert set(pays.values()) == {FLAT, (BUDGET - BUDGET * 6 // 10) // 5}
+
+
+def test_what_was_refused_is_not_compared():
+    """That a bad update is the worst all know; here only one is left to compare."""
+    ledger = settle(Play(mark=lambda voter, proposer: Mark(50) if proposer == VOTER else Mark(-2000 - len(proposer))))
+    assert [judged.verdict for judged in get_events(ledger, Judged)].count(Verdict.HARMFUL) == 4
+    assert [get_credits(ledger, node)[Reason.VOTE] for node in NODES] == [FLAT] * 5
+
+
+def test_a_voter_without_a_peer_in_its_domain_gets_the_flat_part():
+    ledger = play_round(make_ledger(domains={VOTER: 1}), Play(mark=lambda voter, proposer: RANKED[proposer]))
+    assert get_credits(ledger, VOTER)[Reason.VOTE] == FLAT
+    assert get_credits(ledger, PROPOSER)[Reason.VOTE] > FLAT
+
+
+@pytest.mark.parametrize("flag", [Flag.UNAVAILABLE, Flag.INADMISSIBLE, Flag.ABSTAIN])
+def test_a_slot_that_a_voter_does_not_answer_is_not_paid(flag):
     def mark(voter, proposer):
-        return Mark(-2048) if proposer in NODES[:2] and voter != FREELOADER else GOOD
+        return Mark(0, flag) if voter == FREELOADER and proposer in (PROPOSER, RIVAL) else GOOD
 
     ledger = settle(Play(mark=mark))
-    lazy = get_credits(ledger, FREELOADER)[Reason.VOTE]
-    assert lazy == (BUDGET - BUDGET * 6 // 10) * 7 // 10 // 5
-    assert max(get_credits(ledger, node)[Reason.VOTE] for node in NODES) > lazy
+    assert get_credits(ledger, FREELOADER)[Reason.VOTE] == FLAT // 2
+    assert get_credits(ledger, VOTER)[Reason.VOTE] == FLAT
+
+
+def test_a_refusal_that_the_verdict_confirms_is_paid_as_a_score_is():
+    ledger = settle(Play(mark=against(PROPOSER, Mark(0, Flag.UNAVAILABLE), by=[RIVAL, VOTER])))
+    assert Verdict.UNAVAILABLE in [judged.verdict for judged in get_events(ledger, Judged)]
+    assert [get_credits(ledger, node)[Reason.VOTE] for node in NODES] == [FLAT] * 5
+
+
+def test_an_old_update_sent_again_earns_nothing_and_costs_nothing():
+    ledger = settle(Play(stale=[RIVAL], originals={RIVAL: PROPOSER}))
+    assert Reason.PROPOSAL not in get_credits(ledger, RIVAL)
+    assert get_losses(ledger, RIVAL) == {}
+    pays = {get_credits(ledger, node)[Reason.PROPOSAL] for node in (PROPOSER, VOTER)}
+    assert len(pays) == 1

@@ -1,12 +1,14 @@
 """Payout: verdicts -> amounts, in integers that round down, so that a round never pays more than its budget."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from openflock.protocol.ballot import Mark
 from openflock.protocol.rules import SHARE, Rules
-from openflock.protocol.types import Amount, Flag, Judgement, Verdict
+from openflock.protocol.types import NO_FLAGS, Amount, Flag, Judgement, Verdict
+from openflock.protocol.verdict import UNSCORED
 
-UNCOMPARED = Flag.UNAVAILABLE | Flag.ABSTAIN
+Fraction = tuple[int, int]  # above and below the line; never reduced
+REFUSALS = {Verdict.UNAVAILABLE: Flag.UNAVAILABLE, Verdict.INADMISSIBLE: Flag.INADMISSIBLE}
 
 
 def compute_budget(rules: Rules, pool: Amount, round_number: int) -> Amount:
@@ -17,52 +19,55 @@ def compute_budget(rules: Rules, pool: Amount, round_number: int) -> Amount:
 def compute_proposal_pay(rules: Rules, budget: Amount, weight: int, total: int, benefit: int, alike: int) -> Amount:
     """Compute a merged proposal's pay, `alike` being the number of merged near-duplicates, itself included.
 
-    It depends on no rival's fate, so nobody gains by rejecting others; what is not earned returns to the pool.
+    It depends on no rival's fate, so nobody gains by rejecting others; what is not earned returns to the creator.
     """
     pot = budget * rules.proposer_share // SHARE
     return pot * weight * benefit // (total * rules.full_benefit * alike)
 
 
 def compute_vote_pay(
-    rules: Rules, budget: Amount, weight: int, total: int, halves: int, agreement: tuple[int, int]
+    rules: Rules, budget: Amount, weight: int, total: int, halves: int, agreement: Fraction, answered: Fraction
 ) -> Amount:
-    """Compute a voter's pay from what it did (`halves` of the flat part: ballot, attestation) and how it agreed.
+    """Compute a voter's pay from what it did (`halves`: ballot, attestation), how it agreed, and what it answered.
 
     The agreement may be negative and then lowers the flat part: were it cut at zero by itself, random votes
     would earn in expectation. All is rounded once, so splitting a weight never gains a unit.
     """
     pot = budget - budget * rules.proposer_share // SHARE
-    numerator, denominator = agreement
-    earned = (SHARE - rules.agreement_share) * halves * denominator + 2 * rules.agreement_share * numerator
-    return pot * weight * max(0, earned) // (2 * SHARE * total * denominator)
+    earned = (SHARE - rules.agreement_share) * halves * agreement[1] + 2 * rules.agreement_share * agreement[0]
+    return pot * weight * answered[0] * max(0, earned) // (2 * SHARE * total * agreement[1] * answered[1])
 
 
-def is_good(rules: Rules, mark: Mark) -> bool:
-    """Answer whether a mark speaks for a proposal: the one bit by which voters are compared."""
-    return not mark.flags and mark.score >= -rules.tolerance
+def is_answer(mark: Mark, verdict: Verdict) -> bool:
+    """Answer whether a mark is paid: a score, or a refusal that the verdict confirms; an abstention never."""
+    if not mark.flags & UNSCORED:
+        return True
+    return bool(mark.flags & REFUSALS.get(verdict, NO_FLAGS))
 
 
-def is_compared(mark: Mark) -> bool:
-    """Answer whether a mark says anything of a proposal."""
-    return not mark.flags & UNCOMPARED
+def compute_agreement(scores: Iterable[tuple[int, int, int]]) -> Fraction:
+    """Compute how alike two voters rank updates, as a fraction in [-1, 1], from (domain, mine, theirs) by slot.
 
+    Each update is compared with the one before it of its domain: +1 if both say which is better, and the same; -1 if
+    they differ; 0 if one sees no difference. Constant votes get 0, guesses 0 in expectation, whatever the other says
+    (Kendall's tau over neighbouring pairs; Dasgupta and Ghosh 2013). Only within a domain: that a specialist helps its
+    own domain more than others do is known without a look.
 
-def compute_agreement(pairs: Sequence[tuple[bool, bool]]) -> tuple[int, int]:
-    """Compute the correlated agreement of two voters as a fraction in [-1, 1].
-
-    The share of proposals on which they agree, minus the share of pairs of different proposals on which they
-    would: constant and random votes get 0 (Dasgupta and Ghosh 2013; Shnayder et al. 2016).
-
-    >>> compute_agreement([(True, True), (False, False)]), compute_agreement([(True, True), (True, True)])
-    ((2, 2), (0, 2))
+    >>> compute_agreement([(0, 10, 7), (1, -5, 0), (0, 30, 9), (0, 20, 8)]), compute_agreement([(0, 1, 1), (1, 2, 2)])
+    ((2, 2), (0, 1))
     """
-    n = len(pairs)
-    if n < 2:
-        return 0, 1
-    same = sum(mine == theirs for mine, theirs in pairs)
-    mine, theirs = sum(pair[0] for pair in pairs), sum(pair[1] for pair in pairs)
-    different = mine * theirs + (n - mine) * (n - theirs) - same
-    return same * (n - 1) - different, n * (n - 1)
+    before = dict[int, tuple[int, int]]()
+    agreed = pairs = 0
+    for domain, mine, theirs in scores:
+        if domain in before:
+            agreed += _compare(mine, before[domain][0]) * _compare(theirs, before[domain][1])
+            pairs += 1
+        before[domain] = mine, theirs
+    return (agreed, pairs) if pairs else (0, 1)
+
+
+def _compare(score: int, other: int) -> int:
+    return (score > other) - (score < other)
 
 
 def get_original(duplicates: int, slot: int) -> int:
@@ -74,6 +79,16 @@ def count_alike(judgements: Sequence[Judgement], duplicates: int, slot: int) -> 
     """Count the paid proposals that share a slot's payout, itself included."""
     original = get_original(duplicates, slot)
     return sum(
-        judgement.verdict == Verdict.PAID and get_original(duplicates, other) == original
+        is_paid(judgement, duplicates, other) and get_original(duplicates, other) == original
         for other, judgement in enumerate(judgements)
     )
+
+
+def is_paid(judgement: Judgement, duplicates: int, slot: int) -> bool:
+    """Answer whether a proposal of a merged round is paid: what is old earns nothing a second time."""
+    return judgement.verdict == Verdict.PAID and not is_stale(duplicates, slot)
+
+
+def is_stale(duplicates: int, slot: int) -> bool:
+    """Read whether a slot near-duplicates what was merged in an earlier round: then it earns nothing."""
+    return bool(duplicates >> (64 + slot) & 1)

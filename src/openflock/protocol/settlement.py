@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from openflock.protocol import payout
-from openflock.protocol.ballot import Mark, get_mark
+from openflock.protocol.ballot import get_mark
 from openflock.protocol.calls import Settled
 from openflock.protocol.hashing import hash_values
 from openflock.protocol.rules import SHARE
@@ -23,7 +23,7 @@ from openflock.protocol.types import (
     Verdict,
     Witness,
 )
-from openflock.protocol.verdict import Voice, compute_judgement, is_witness_denied
+from openflock.protocol.verdict import UNSCORED, Voice, compute_judgement, is_witness_denied
 
 MERGED_VERDICTS = (Verdict.PAID, Verdict.UNPAID)
 JUDGED_OUTCOMES = (Outcome.MERGED, Outcome.UNCHANGED)
@@ -38,7 +38,8 @@ def settle(state: State, events: Events, outcome: Outcome) -> None:
     spent = pay_proposers(state, events) if outcome == Outcome.MERGED else 0
     if outcome in (*JUDGED_OUTCOMES, Outcome.VETOED):
         spent += pay_voters(state, events)
-    state.pool += state.round.budget - spent
+    # Not into the pool: who stops others' pay would raise its own.
+    credit(state, events, state.genesis.creator, Reason.RETURN, state.round.budget - spent)
     if outcome == Outcome.MERGED and state.round.agreed:
         state.digest = state.round.agreed.digest
     events.append(Settled(state.round.number, outcome, state.digest, spent))
@@ -168,7 +169,7 @@ def pay_proposers(state: State, events: Events) -> Amount:
     total = sum(seat.weight for seat in current.proposers)
     duplicates = current.agreed.duplicates if current.agreed else 0
     for slot, judgement in enumerate(current.judgements):
-        if judgement.verdict == Verdict.PAID:
+        if payout.is_paid(judgement, duplicates, slot):
             seat = current.proposers[slot]
             alike = payout.count_alike(current.judgements, duplicates, slot)
             rules, benefit = state.genesis.rules, judgement.benefit
@@ -182,13 +183,12 @@ def pay_voters(state: State, events: Events) -> Amount:
     """Credit opened ballots and attestations; return what was spent."""
     current, spent = state.round, 0
     total = sum(seat.weight for seat in current.voters)
-    opened = [seat.node for seat in current.voters if seat.node in current.ballots]
     for seat in current.voters:
         if seat.node in current.ballots:
             halves = 1 + has_attested(state, seat.node)
-            agreement = compute_peer_agreement(state, seat.node, opened)
+            shares = compute_peer_agreement(state, seat.node), count_answers(state, seat.node)
             rules, budget = state.genesis.rules, current.budget
-            amount = payout.compute_vote_pay(rules, budget, seat.weight, total, halves, agreement)
+            amount = payout.compute_vote_pay(rules, budget, seat.weight, total, halves, *shares)
             credit(state, events, seat.node, Reason.VOTE, amount)
             spent += amount
     return spent
@@ -204,18 +204,48 @@ def has_attested(state: State, node: Address) -> bool:
     return agreed is None or (mine.digest, mine.duplicates) == (agreed.digest, agreed.duplicates)
 
 
-def compute_peer_agreement(state: State, node: Address, opened: list[Address]) -> tuple[int, int]:
-    """Compare a voter with the peer that the seed picks for it."""
+def count_answers(state: State, node: Address) -> payout.Fraction:
+    """Count the proposals of others that a voter answered, of all that there were; (0, 1) where there was none."""
+    current = state.round
+    slots = [slot for slot in current.proposals if current.proposers[slot].node != node]
+    answered = sum(
+        payout.is_answer(get_mark(current.ballots[node], slot), current.judgements[slot].verdict) for slot in slots
+    )
+    return answered, max(1, len(slots))
+
+
+def pick_peer(state: State, node: Address) -> Address | None:
+    """Pick by the seed, and by weight, another opened ballot of a voter's own domain; None if there is none."""
+    seats = [
+        seat
+        for seat in state.round.voters
+        if seat.node in state.round.ballots
+        and seat.node != node
+        and state.nodes[seat.node].domain == state.nodes[node].domain
+    ]
     draw = int.from_bytes(hash_values(["bytes32", "address"], [state.round.peer_seed, node]), "big")
-    if len(opened) < 2:
-        return 0, 1
-    peer = opened[(opened.index(node) + 1 + draw % (len(opened) - 1)) % len(opened)]
-    return payout.compute_agreement(list(_pair_marks(state, node, peer)))
+    point = draw % max(1, sum(seat.weight for seat in seats))
+    for seat in seats:
+        if point < seat.weight:
+            return seat.node
+        point -= seat.weight
+    return None
 
 
-def _pair_marks(state: State, node: Address, peer: Address) -> Iterator[tuple[bool, bool]]:
-    rules, ballots = state.genesis.rules, state.round.ballots
-    for slot in sorted(state.round.proposals):
-        marks: list[Mark] = [get_mark(ballots[voter], slot) for voter in (node, peer)]
-        if state.round.proposers[slot].node not in (node, peer) and all(map(payout.is_compared, marks)):
-            yield payout.is_good(rules, marks[0]), payout.is_good(rules, marks[1])
+def compute_peer_agreement(state: State, node: Address) -> payout.Fraction:
+    """Compare how a voter and its peer rank what was merged; what was refused, all knew how to rank."""
+    peer = pick_peer(state, node)
+    return payout.compute_agreement(_pair_scores(state, node, peer)) if peer else (0, 1)
+
+
+def _pair_scores(state: State, node: Address, peer: Address) -> Iterator[tuple[int, int, int]]:
+    current = state.round
+    for slot, judgement in enumerate(current.judgements):
+        proposer = current.proposers[slot].node
+        mine, theirs = (get_mark(current.ballots[voter], slot) for voter in (node, peer))
+        if (
+            judgement.verdict in MERGED_VERDICTS
+            and proposer not in (node, peer)
+            and not (mine.flags | theirs.flags) & UNSCORED
+        ):
+            yield state.nodes[proposer].domain, mine.score, theirs.score

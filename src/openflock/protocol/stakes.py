@@ -199,3 +199,15 @@ def process_resolve(state: State, events: Events, call: Resolve) -> None:
     require(state.phase not in (Phase.DRAW, Phase.REATTEST), "stakes: stake stands still now")
     get_node(state, call.node)
     resolve_attested(state, events, call.node)
+
+
+# --- Books ---------------------------------------------------------------------------------------------------
+
+
+def compute_owed(state: State) -> Amount:
+    """Compute what the task's accounts add up to: it must never hold less, whatever is called in whatever order."""
+    owed = sum(node.stake for node in state.nodes.values()) + state.pool + sum(state.payable.values())
+    if state.phase == Phase.FINISHED:
+        return owed  # the last round is still there to be read; its budget and bonds are credited
+    standing = sum(witness.bond for witnesses in state.round.witnesses.values() for witness in witnesses)
+    return owed + state.round.budget + state.round.held + standing

@@ -16,7 +16,6 @@ from openflock.protocol.calls import (
     Call,
     Commit,
     Confirm,
-    Credited,
     Drawn,
     Event,
     Expose,
@@ -33,6 +32,7 @@ from openflock.protocol.commitment import compute_commitment, compute_content
 from openflock.protocol.round import create_state, is_complete, process
 from openflock.protocol.rules import Rules
 from openflock.protocol.settlement import MERGED_VERDICTS
+from openflock.protocol.stakes import compute_owed
 from openflock.protocol.types import (
     Act,
     Address,
@@ -40,7 +40,6 @@ from openflock.protocol.types import (
     Genesis,
     Moment,
     Phase,
-    Reason,
     State,
     commit_phase,
     open_phase,
@@ -63,7 +62,6 @@ class Result:
     role: str
     stake: float  # at first
     earned: float  # what it may claim, less the bonds of its witnesses
-    even: float  # what it would have earned, were every round's budget the same
     lost: float  # of its stake
     cost: float  # of its work
 
@@ -99,8 +97,6 @@ class Market:
         self.scene = Scene(figures, seed, state, self.players)
         self.openings: dict[tuple[Act, Address], Opening] = {}
         self.bonds: dict[Address, int] = dict.fromkeys(self.players, 0)
-        self.fair_budget, self.budget = pool // rules.rounds, 0
-        self.even: defaultdict[Address, float] = defaultdict(float)  # beside what was earned
         self.proposers: tuple[Address, ...] = ()  # who has which slot; a round that ends at once is gone from the state
         self.verdicts: Counter[tuple[str, str]] = Counter()
         self.outcomes: Counter[str] = Counter()
@@ -229,13 +225,11 @@ class Market:
     def note(self, event: Event) -> None:
         """Keep what a report tells, and what strategies may know of the past."""
         match event:
-            case Drawn(proposers=proposers, budget=budget):
-                self.proposers, self.budget = proposers, budget
-            case Credited(account, Reason.PROPOSAL | Reason.VOTE, amount):
-                self.even[account] += (self.fair_budget - self.budget) / self.budget * amount
-            case Judged(slot, verdict):
+            case Drawn(proposers=proposers):
+                self.proposers = proposers
+            case Judged(slot, verdict, benefit):
                 node = self.proposers[slot]
-                self.scene.verdicts[node] = verdict
+                self.scene.verdicts[node], self.scene.benefits[node] = verdict, benefit
                 self.verdicts[self.players[node].role, verdict.name] += 1
             case Slashed(node, fault, amount):
                 self.slashed[self.players[node].role, fault.name] += amount / TOKEN
@@ -253,17 +247,15 @@ class Market:
 
     def check_books(self) -> None:
         """Compare what the task owes with what came in; nothing was sent out."""
-        state = self.state
-        owed = sum(node.stake for node in state.nodes.values()) + state.pool + sum(state.payable.values())
+        owed = compute_owed(self.state)
         if owed != self.paid_in:
-            raise Unbalanced(f"economics: {owed} owed after round {state.round.number}, {self.paid_in} paid in")
+            raise Unbalanced(f"economics: {owed} owed after round {self.state.round.number}, {self.paid_in} paid in")
 
     def sum_up(self, player: Player) -> Result:
         """Say what a player has in the end."""
         earned = self.state.payable.get(player.address, 0) - self.bonds[player.address]
         lost = player.stake - self.state.nodes[player.address].stake
-        even = earned + self.even[player.address]
-        return Result(player.role, player.stake / TOKEN, earned / TOKEN, even / TOKEN, lost / TOKEN, player.cost)
+        return Result(player.role, player.stake / TOKEN, earned / TOKEN, lost / TOKEN, player.cost)
 
     def _hash(self, text: str) -> bytes:
         return sha256(f"{self.seed} {text}".encode()).digest()

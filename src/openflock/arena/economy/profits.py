@@ -12,7 +12,7 @@ from openflock.arena.economy.strategies import SPECIALIST
 from openflock.arena.statistics import Interval, compute_bootstrap, pair
 from openflock.protocol.rules import Rules
 
-AMOUNTS = ("earned", "even", "lost", "cost", "profit")
+AMOUNTS = ("earned", "lost", "cost", "profit")
 SPLIT = "Sybil: one node's work under four names"
 Line = dict[str, Any]  # one task: scenario, seed, and each role's amounts
 Lines = Mapping[str, Mapping[int, Line]]  # by scenario and seed
@@ -73,7 +73,6 @@ class Finding:
     cost: Interval
     profit: Interval
     advantage: Interval | None
-    even: Interval | None  # the advantage, were every round's budget the same
     merged: float  # share of rounds that moved the state
     rejected: float  # share of honest proposals that were not merged
 
@@ -101,22 +100,17 @@ def find_all(lines: Lines, scenarios: Iterable[Scenario] = SCENARIOS) -> list[Fi
 def find(lines: Lines, scenario: Scenario, role: str) -> Finding:
     """Sum one role of a scenario up over seeds."""
     mine = {name: _collect(lines, scenario.name, role, name) for name in AMOUNTS}
-    earned, _, lost, cost, profit = (compute_bootstrap(list(mine[name].values())) for name in AMOUNTS)
+    earned, lost, cost, profit = (compute_bootstrap(list(mine[name].values())) for name in AMOUNTS)
     shares = (_share_merged(lines[scenario.name].values()), _share_rejected(lines[scenario.name].values(), scenario))
     if not scenario.versus:
-        return Finding(scenario.name, role, earned, lost, cost, profit, None, None, *shares)
+        return Finding(scenario.name, role, earned, lost, cost, profit, None, *shares)
     honest = {name: _collect(lines, scenario.versus, role, name) for name in AMOUNTS}
     advantage = compute_bootstrap(pair(mine["profit"], honest["profit"]))
-    evened = compute_bootstrap(pair(_even_out(mine), _even_out(honest)))
-    return Finding(scenario.name, role, earned, lost, cost, profit, advantage, evened, *shares)
+    return Finding(scenario.name, role, earned, lost, cost, profit, advantage, *shares)
 
 
 def _collect(lines: Lines, scenario: str, role: str, amount: str) -> dict[Hashable, float]:
     return {seed: line["roles"][role][amount] for seed, line in lines[scenario].items()}
-
-
-def _even_out(amounts: Mapping[str, Mapping[Hashable, float]]) -> dict[Hashable, float]:
-    return {seed: even - amounts["lost"][seed] - amounts["cost"][seed] for seed, even in amounts["even"].items()}
 
 
 def _share_merged(lines: Iterable[Line]) -> float:

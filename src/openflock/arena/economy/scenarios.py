@@ -57,6 +57,12 @@ def cheat(name: str, domains: tuple[int, ...] = (0, 1, 0, 1), versus: str = "hon
     return Scenario(name, replace(SPECIALIST, **acts), domains, versus=versus)
 
 
+def on_text(scenario: Scenario) -> Scenario:
+    """Play a scenario where scores are those of real text, under rules that fit them."""
+    versus = f"{scenario.versus}, on text" if scenario.versus else ""
+    return replace(scenario, name=f"{scenario.name}, on text", versus=versus, figures=TEXT, rules=TEXT_RULES)
+
+
 # Scores on real text are a tenth of those on the skills: configs/four_domains.toml over the four domains of text that
 # the project is tried on (3 nodes each, round 1), read by the same script.
 TEXT = {
@@ -68,6 +74,8 @@ TEXT = {
     "broad": 20.0,
     "noise": 2.0,
 }
+# Full pay for twice the usual gain, so that honest work earns what it costs; harm beyond eight times what rows differ.
+TEXT_RULES = {"tolerance": 40, "full_benefit": 80}
 POISONER = replace(SPECIALIST, offer=does.poison_loudly)
 SCENARIOS = (
     Scenario("honest"),
@@ -92,6 +100,10 @@ SCENARIOS = (
     *lazy("constant", does.say_good),
     *lazy("coin", does.say_anything),
     *lazy("last verdict", does.say_as_before),
+    *lazy("last benefit", does.rank_as_before),
+    *lazy("by weight", does.rank_by_weight),
+    *lazy("own domain only", does.look_at_own_domain),
+    cheat("lazy ring: by slot", mark=does.rank_by_slot, veto=does.veto_never),
     cheat("ring in an empty domain", (3,) * 4, offer=does.send_zero, mark=does.praise_partners),
     cheat("ring in an honest domain", (1,) * 4, offer=does.send_zero, mark=does.praise_partners),
     cheat("griefing: harm, as half of a domain", (1,) * 4, mark=does.call_harmful),
@@ -99,9 +111,12 @@ SCENARIOS = (
     cheat("griefing: unavailable", mark=does.call_unavailable),
     cheat("veto abuse", veto=does.veto_always),
     cheat("false witness", accuse=does.accuse_falsely, mark=does.call_suspect),
-    Scenario("honest, on text", figures=TEXT),
-    replace(cheat("free rider: noise, on text", versus="honest, on text", offer=does.send_noise), figures=TEXT),
-    replace(cheat("harm within tolerance, on text", versus="honest, on text", offer=does.poison_within), figures=TEXT),
+    on_text(Scenario("honest")),
+    on_text(cheat("free rider: noise", offer=does.send_noise)),
+    on_text(cheat("harm within tolerance", offer=does.poison_within)),
+    on_text(Scenario("loud poison", POISONER, versus="honest")),
+    *map(on_text, lazy("constant", does.say_good)),
+    *map(on_text, lazy("last benefit", does.rank_as_before)),
 )  # fmt: skip
 
 

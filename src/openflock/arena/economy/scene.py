@@ -49,6 +49,7 @@ class Offer:
     effect: tuple[float, ...]
     rows: float = 1.0  # how far voters' rows differ on it, beside an honest update
     family: str = ""  # updates of one family are near-duplicates
+    stale: bool = False  # a near-duplicate of what was merged in the last rounds
     admissible: bool = True
     backdoor: bool = False
 
@@ -77,6 +78,7 @@ class Scene:
     players: Mapping[Address, Player]
     offers: dict[Digest, Offer] = field(default_factory=dict)
     verdicts: dict[Address, Verdict] = field(default_factory=dict)  # the last that each proposer got
+    benefits: dict[Address, int] = field(default_factory=dict)  # likewise; public, and so free
     published: list[dict[Address, Offer]] = field(default_factory=list)  # of each round so far
     shared: dict[tuple[str, frozenset[Address]], object] = field(default_factory=dict)  # work of a coalition's round
 

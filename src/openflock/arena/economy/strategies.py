@@ -63,7 +63,7 @@ def send_stale(scene: Scene, player: Player) -> Offer:
     if not sources:
         return send_zero(scene, player)
     offer = player.draw.choice(sources)
-    return replace(offer, effect=tuple(effect * scene.figures.stale for effect in offer.effect), family="")
+    return replace(offer, effect=tuple(effect * scene.figures.stale for effect in offer.effect), family="", stale=True)
 
 
 def poison_loudly(scene: Scene, player: Player) -> Offer:
@@ -126,6 +126,29 @@ def say_as_before(scene: Scene, player: Player, slot: int) -> Mark:
     """Repeat of each proposer what the last verdict on it was: public, and free."""
     before = scene.verdicts.get(scene.state.round.proposers[slot].node, Verdict.PAID)
     return say_good(scene, player, slot) if before in MERGED_VERDICTS else Mark(-2_000)
+
+
+def rank_as_before(scene: Scene, player: Player, slot: int) -> Mark:
+    """Repeat of each proposer the benefit that was last proven: public, and free."""
+    mark, node = say_as_before(scene, player, slot), scene.state.round.proposers[slot].node
+    return mark if mark.score < 0 else Mark(scene.benefits.get(node, 0))
+
+
+def rank_by_weight(scene: Scene, _player: Player, slot: int) -> Mark:
+    """Give the heavier proposal the higher score, unseen: a score grows with the dose."""
+    seats = scene.state.round.proposers
+    return Mark(2_000 * seats[slot].weight // sum(seat.weight for seat in seats))
+
+
+def rank_by_slot(_scene: Scene, _player: Player, slot: int) -> Mark:
+    """Score by the position, unseen: so a whole coalition agrees."""
+    return Mark(slot)
+
+
+def look_at_own_domain(scene: Scene, player: Player, slot: int) -> Mark:
+    """Evaluate the updates of one's own domain only, and say of all others that they change nothing."""
+    node = scene.state.round.proposers[slot].node
+    return look(scene, player, slot) if scene.players[node].domain == player.domain else Mark(0)
 
 
 def praise_partners(scene: Scene, player: Player, slot: int) -> Mark:
