@@ -20,7 +20,7 @@ uses: sortition
 # What a round leads to, as attested.
 struct Outcome:
     digest: bytes32
-    duplicates: uint256  # 4 bits a slot: the lowest slot that it near-duplicates
+    duplicates: uint256  # 4 bits a slot: what it near-duplicates; above, a bit a slot: stale
 
 
 # An opened accusation: whose, and with which bond.

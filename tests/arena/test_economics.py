@@ -73,7 +73,7 @@ def test_the_coalition_holds_just_under_three_tenths():
 
 
 def test_profit_is_what_is_left():
-    assert Result("role", stake=100, earned=9, even=8, lost=2, cost=3).profit == 4
+    assert Result("role", stake=100, earned=9, lost=2, cost=3).profit == 4
 
 
 # --- What strategies meet ------------------------------------------------------------------------------------
@@ -127,6 +127,23 @@ def test_a_lazy_voter_spends_nothing_on_looking():
     lazy, honest = run("lazy voter: constant"), run("honest")
     assert get(lazy, LONE)["cost"] == FIGURES.training
     assert get(honest, LONE)["cost"] == pytest.approx(FIGURES.training + FIGURES.evaluation * 11 / 12)
+
+
+@pytest.mark.parametrize("name", [name for name in BY_NAME if name.startswith("lazy voter") and "beside" not in name])
+def test_who_does_not_look_agrees_less_than_who_does(name):
+    lazy, honest = run(name), run(BY_NAME[name].versus)
+    assert get(lazy, LONE)["earned"] < get(honest, LONE)["earned"]
+
+
+def test_refusing_what_others_could_fetch_is_not_paid():
+    refusing, honest = (get(run(name), COALITION_ROLE)["earned"] for name in ("griefing: unavailable", "honest"))
+    assert refusing < honest * 0.7
+
+
+def test_an_old_update_sent_again_is_merged_but_not_paid():
+    again = run("copycat: others' old updates", rounds=4)
+    assert count(again, COALITION_ROLE, Verdict.PAID) >= 4
+    assert again.results[-1].earned < run("honest", rounds=4).results[-1].earned * 0.9
 
 
 def test_a_split_stake_shares_its_work():

@@ -5,6 +5,7 @@ import pytest
 from openflock.protocol.types import Act, Outcome, Reason
 
 from ..protocol.helpers import (
+    CREATOR,
     NODES,
     POOL,
     STAKE,
@@ -37,10 +38,11 @@ def test_a_vetoer_earns_no_more_than_by_merging(make_task):
         assert get_credits(vetoed, node)[Reason.VOTE] <= get_credits(merged, node)[Reason.VOTE]
 
 
-def test_what_a_vetoed_round_did_not_spend_pays_the_next(make_task):
+def test_what_a_vetoed_round_did_not_spend_pays_no_other(make_task):
     ledger = play_round(make_task(), Play(vetoers=NODES))
     spent = sum(get_credits(ledger, node)[Reason.VOTE] for node in NODES)
-    assert ledger.state.pool == POOL - spent
+    assert get_credits(ledger, CREATOR) == {Reason.RETURN: POOL // 3 - spent}
+    assert ledger.state.pool == POOL - POOL // 3
     assert get_outcome(play_round(ledger)) == Outcome.MERGED
 
 

@@ -209,7 +209,7 @@ class Attestation:
     """What a voter says the round leads to."""
 
     digest: Digest
-    duplicates: int  # 4 bits a slot: the lowest slot that it near-duplicates
+    duplicates: int  # 4 bits a slot: the lowest slot that it near-duplicates; above them a bit a slot: stale
     veto: bool
 
 

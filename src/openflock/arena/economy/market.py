@@ -213,11 +213,12 @@ class Market:
         )
 
     def find_duplicates(self) -> int:
-        """Name for every accepted slot the lowest accepted one of its family, as a node's merge does."""
+        """Name for every accepted slot the lowest accepted one of its family, and mark what was merged before."""
         word, first = 0, dict[str, int]()
         for slot, judgement in enumerate(self.state.round.judgements):
             family = self.scene.get_offer(slot).family if judgement.verdict in MERGED_VERDICTS else ""
             word |= (first.setdefault(family, slot) if family else slot) << 4 * slot
+            word |= (judgement.verdict in MERGED_VERDICTS and self.scene.get_offer(slot).stale) << 64 + slot
         return word
 
     # --- Books -----------------------------------------------------------------------------------------------

@@ -92,6 +92,7 @@ SCENARIOS = (
     idle("one of three holders", "honest, three hold the third domain", (2, 2, 0, 1)),
     cheat("copycat: near-duplicates", (1,) * 4, offer=does.train_and_copy),
     cheat("copycat: others' old updates", offer=does.send_stale),
+    cheat("copycat: others' old updates, disguised", offer=does.send_disguised),
     cheat("loud poison", offer=does.poison_loudly),
     cheat("harm within tolerance", offer=does.poison_within),
     cheat("malformed update", offer=does.send_malformed),

@@ -66,6 +66,11 @@ def send_stale(scene: Scene, player: Player) -> Offer:
     return replace(offer, effect=tuple(effect * scene.figures.stale for effect in offer.effect), family="", stale=True)
 
 
+def send_disguised(scene: Scene, player: Player) -> Offer:
+    """Send an old update again under so much noise that it is no near-duplicate; noise hardly moves the loss."""
+    return replace(send_stale(scene, player), stale=False)
+
+
 def poison_loudly(scene: Scene, player: Player) -> Offer:
     """Send an update that ruins every domain."""
     player.cost += scene.figures.training
