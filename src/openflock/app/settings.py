@@ -106,7 +106,7 @@ DEFAULT_RULES: dict[str, int] = {
     "unbonding": 7 * 86_400,
     "max_size": 2**31,
     "norm_ceiling": 16 * 2**16,
-    "tolerance": 500,
+    "tolerance": 500,  # as full_benefit: for the built-in skills; text moves a tenth as far
     "domain_quorum": 3_334,  # the least that a third of the weight does not exceed
     "min_benefit": 5,
     "full_benefit": 500,
