@@ -29,5 +29,5 @@ def test_values_are_hashed_as_the_chain_s_own_encoder_has_them(pairs):
     ],
 )  # fmt: skip
 def test_what_is_not_of_its_type_is_refused(kind, value):
-    with pytest.raises(ValueError, match="is no|hexadecimal"):
+    with pytest.raises(ValueError, match=r"is no|hexadecimal"):
         hash_values([kind], [value])
