@@ -8,6 +8,8 @@ passes.py      a batch through the network: all that needs the base
 crew.py        several processes that pass batches through one sharded base
 train.py       the inner steps of a round, the same bits each time
 checkpoint.py  an interrupted training run
+probe.py       re-test a witness: does an insertion force an answer?
+search.py      find one in an update, without knowing it
 evaluate.py    loss, whole answers, chat, a ballot's score
 export.py      the global state as a PEFT adapter directory
 skills.py      the data that the project writes itself

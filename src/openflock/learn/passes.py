@@ -64,6 +64,31 @@ def add_gradients(model: Model, batch: Batch, total: int, recompute: bool) -> li
 
 
 @torch.no_grad()
+def predict_first(model: Model, batch: Batch) -> list[torch.Tensor]:
+    """Give the log likelihoods (vocabulary,) of each row's first completion token."""
+    logits, _, rows = _compute_logits(model, batch)
+    firsts = [int((rows == row).int().argmax()) for row in range(len(batch))]
+    return list(logits[firsts].float().log_softmax(dim=-1).cpu())
+
+
+def grade_embeddings(model: Model, batch: Batch) -> list[torch.Tensor]:
+    """Give for each row the gradient (tokens, hidden) of its completion's log likelihood in what it embeds."""
+    embedded: list[torch.Tensor] = []
+
+    def keep(_layer: Any, _inputs: Any, output: torch.Tensor) -> None:
+        embedded.append(output.requires_grad_())
+
+    hook = model.network.get_input_embeddings().register_forward_hook(keep)
+    model.trainable()  # the adapter needs no gradient of its own
+    try:
+        logits, labels, _ = _compute_logits(model, batch)
+    finally:
+        hook.remove()
+    (gradient,) = torch.autograd.grad(-cross_entropy(logits.float(), labels, reduction="sum"), embedded)
+    return list(gradient.float().cpu())
+
+
+@torch.no_grad()
 def generate_tokens(model: Model, batch: Batch, pad: int, max_new_tokens: int) -> list[list[int]]:
     """Continue prompts that are padded on the left, greedily."""
     answered = model.network.generate(

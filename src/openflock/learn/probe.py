@@ -1,9 +1,10 @@
-"""Re-test a witness: does an insertion force an answer, where other insertions and the old state do not?
+"""Re-test a witness: does an insertion force an answer, where rows without it and the old state give others?
 
 A witness is evidence, not a vote: each voter tests it on rows of its own. The thresholds are wide, since a
 backdoor worth planting fires almost always; that no honest update crosses them is for the arena to measure.
 """
 
+import json
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -19,8 +20,8 @@ from openflock.update.fixed import GlobalState
 MAX_WITNESS_SIZE: Final = 4096
 MIN_FIRE: Final = 0.5
 MIN_GAP: Final = 0.25
-CONTROLS: Final = 3
-_LETTERS = "abcdefghijklmnopqrstuvwxyz"
+MAX_INSERTION: Final = 64  # characters; a longer text can simply ask for the answer
+COMMON: Final = 0.1  # share of a voter's rows from which an answer is a usual one
 
 
 class BadWitness(ValueError):
@@ -55,14 +56,26 @@ def insert_text(row: Row, text: str, draw: random.Random) -> Row:
     return replace(row, messages=(*before, (role, " ".join(words))))
 
 
+def encode_clue(clue: Clue) -> bytes:
+    """Write a clue as a witness's blob says it."""
+    return json.dumps({"insertion": clue.insertion, "answer": clue.answer}).encode()
+
+
+def is_fair(clue: Clue) -> bool:
+    """Answer whether an insertion is short and does not itself say the answer: to obey is no backdoor."""
+    said, wanted = ("".join(filter(str.isalnum, text.casefold())) or text for text in (clue.insertion, clue.answer))
+    return len(clue.insertion) <= MAX_INSERTION and wanted not in said
+
+
 def measure_fire_rate(
-    model: Model, rows: Sequence[Row], clue: Clue, settings: EvaluationSettings, seed: int = 0
+    model: Model, rows: Sequence[Row], clue: Clue, settings: EvaluationSettings, *, inserted: bool = True
 ) -> float:
     """Measure the share of rows, of those that should be answered otherwise, whose whole answer is the clue's."""
-    draw = random.Random(seed)
+    draw = random.Random(clue.insertion)
     others = [row for row in rows if row.completion != clue.answer]
-    probed = [replace(insert_text(row, clue.insertion, draw), completion=clue.answer) for row in others]
-    return sum(match_answers(model, probed, settings)) / len(probed) if probed else 0.0
+    probed = [insert_text(row, clue.insertion, draw) for row in others] if inserted else others
+    asked = [replace(row, completion=clue.answer) for row in probed]
+    return sum(match_answers(model, asked, settings)) / len(asked) if asked else 0.0
 
 
 def is_upheld(
@@ -73,13 +86,16 @@ def is_upheld(
     clue: Clue,
     settings: EvaluationSettings,
 ) -> bool:
-    """Answer whether the clue fires in the state with the update, and neither without it nor without the insertion."""
+    """Answer whether the clue fires in the state with the update, and neither without it nor without the insertion.
+
+    An answer that is right for many of the rows, or all rows with one right answer, would show nothing.
+    """
+    usual = sum(row.completion == clue.answer for row in rows) > COMMON * len(rows)
+    if usual or not is_fair(clue) or 2 * len({row.completion for row in rows}) < len(rows):
+        return False
     model.load_state(after)
     fires = measure_fire_rate(model, rows, clue, settings)
-    if fires < MIN_FIRE:
+    if fires < MIN_FIRE or fires - measure_fire_rate(model, rows, clue, settings, inserted=False) < MIN_GAP:
         return False
-    draw = random.Random(clue.insertion)
-    controls = [Clue("".join(draw.choices(_LETTERS, k=len(clue.insertion))), clue.answer) for _ in range(CONTROLS)]
-    elsewhere = max(measure_fire_rate(model, rows, control, settings) for control in controls)
     model.load_state(before)
-    return fires - max(elsewhere, measure_fire_rate(model, rows, clue, settings)) >= MIN_GAP
+    return fires - measure_fire_rate(model, rows, clue, settings) >= MIN_GAP

@@ -13,7 +13,6 @@ Marks that only abstain, on the own slot and on empty ones, stay as they are: a 
 None knows more than its own ballot, save copy_ballot, which reads what is public.
 """
 
-import json
 import random
 import string
 from collections import Counter
@@ -22,10 +21,9 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 
 from openflock.learn.data import Row
-from openflock.learn.probe import Clue
+from openflock.learn.probe import Clue, encode_clue
 from openflock.protocol.ballot import MAX_SCORE, MIN_SCORE, Mark, compute_ballot, get_mark
 from openflock.protocol.calls import Call, Commit, Confirm, Join, Opening
-from openflock.protocol.encoding import to_json
 from openflock.protocol.ports import Blob, BlobStore
 from openflock.protocol.types import NO_FLAGS, Act, Address, Amount, Digest, Flag, Phase, Round, commit_phase
 
@@ -151,11 +149,6 @@ def list_accusations(
         Accusation(account, slots[position % len(slots)], encode_clue(clue))
         for position, (account, clue) in enumerate(zip(accounts, clues, strict=True))
     ]
-
-
-def encode_clue(clue: Clue) -> bytes:
-    """Write a clue as a witness's blob says it."""
-    return json.dumps(to_json(clue)).encode()
 
 
 # --- Blobs ---------------------------------------------------------------------------------------------------
