@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
+from openflock.learn.probe import Clue, encode_clue
 from openflock.node.proposer import Proposer
 from openflock.node.voter import Voter
 from openflock.protocol.ballot import Mark
-from openflock.protocol.types import NO_FLAGS, Flag, Judgement, Proposal, Round, Seat, Verdict
+from openflock.protocol.types import NO_FLAGS, Flag, Judgement, Proposal, Round, Seat, Verdict, Witness
 from openflock.update.codec import decode_state, digest, encode_update, get_digest, make_update, max_update_size
 from openflock.update.fixed import initial_state
 
@@ -168,3 +169,16 @@ def test_voters_that_sum_in_other_orders_merge_the_same(camp, voter, state, help
     ]
     assert len({merge.compute_digest() for merge in merges}) == 1
     assert {merge.duplicates for merge in merges} == {0x010}
+
+
+@pytest.mark.parametrize("upheld", [True, False])
+def test_a_voter_flags_what_a_standing_witness_holds_against(camp, voter, state, monkeypatch, upheld):
+    monkeypatch.setattr("openflock.node.voter.is_upheld", lambda *_: upheld)
+    store, blob = camp.reader.store, make_noise(state)
+    witness = Witness(OTHER, 1, store.put(encode_clue(Clue("some words", "zzz"))))
+    current = Round(1, proposers=(Seat(ME, 1), Seat(HELPFUL, 1)))
+    current.proposals.update({slot: Proposal(store.put(blob), len(blob)) for slot in (0, 1)})
+    current.witnesses.update({0: (witness,), 1: (Witness(OTHER, 2, bytes(32)), witness)})
+    own, other = voter.mark_proposals(get_model(), camp.reader, camp.rules, current, camp.rules.genesis, ME)
+    assert own == Mark(flags=Flag.ABSTAIN)
+    assert other.flags == (Flag.SUSPECT if upheld else NO_FLAGS)

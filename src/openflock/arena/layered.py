@@ -30,6 +30,7 @@ from openflock.node.feedback import Feedback
 from openflock.node.node import Identity, Node
 from openflock.node.proposer import Delta, Proposer
 from openflock.node.reader import Reader
+from openflock.node.searcher import Searcher
 from openflock.protocol.calls import (
     Credited,
     Drawn,
@@ -109,7 +110,9 @@ def build_node(stage: Stage, reader: Reader, place: int, folder: Path, identity:
         judge = Judge(held_out, evaluation, watch=stage.meter, layers=stage.cell.defence)
         feedback = Feedback(folder / str(place))
         honest = Learner(rows, settings, watch=stage.meter, feedback=feedback, stage=stage, place=place)
-        return Node(identity, stage.world.model, reader, MemoryJournal(), MemoryStore(), honest, judge)
+        searcher = Searcher(held_out, evaluation, watch=stage.meter) if stage.cell.defence.probe else None
+        parts = (MemoryJournal(), MemoryStore(), honest, judge)
+        return Node(identity, stage.world.model, reader, *parts, searcher=searcher)
     learner = Learner(rows, settings, watch=stage.meter, stage=stage, place=place)
     liar = Liar(held_out, evaluation, watch=stage.meter, layers=stage.cell.defence, stage=stage)
     reader = Reader(Withholder(reader.store)) if attack.withhold else reader

@@ -116,6 +116,7 @@ class DefenceTable(Table):
     rules: dict[str, int] = {}
     verdict: bool = True  # voters score updates
     veto: bool = True  # voters judge the aggregate
+    probe: bool = False  # nodes search updates for backdoors; voters re-test whatever witness stands
 
 
 class TriggerTable(Table):

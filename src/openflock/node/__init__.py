@@ -2,6 +2,8 @@
 
 reader    states and updates, fetched by digest and decoded once
 proposer  train, offer an update
+searcher  hunt for backdoors, accuse
+doses     how much of each update is looked at for them
 voter     judge updates, attest the merge
 node      state -> the next call this node wants to make
 """

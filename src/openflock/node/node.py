@@ -2,12 +2,14 @@
 
 import hmac
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 
 from openflock.learn.model import Model
+from openflock.learn.probe import encode_clue
 from openflock.node.proposer import Proposer
 from openflock.node.reader import MAX_STATE_SIZE, Reader
+from openflock.node.searcher import Searcher
 from openflock.node.voter import Voter
 from openflock.protocol.acts import find_weight
 from openflock.protocol.ballot import compute_ballot, get_mark
@@ -64,6 +66,8 @@ class Node:
     outbox: BlobStore
     proposer: Proposer
     voter: Voter
+    searcher: Searcher | None = field(default=None, kw_only=True)  # a node without one accuses nobody
+    _searched: int = field(default=0, init=False)  # the last round in which it looked
 
     def decide(self, state: State) -> Call | None:
         """Say what to call next in this state, None if it is not this node's turn."""
@@ -106,13 +110,13 @@ class Node:
             return None
         task, content = state.genesis, compute_content(opening)
         commitment = compute_commitment(task.chain, task.task, number, act, me, content, opening.salt)
-        return Commit(me, act, commitment, bond=0)
+        return Commit(me, act, commitment, bond=task.rules.witness_bond if act == Act.WITNESS else 0)
 
     def _open(self, state: State, act: Act) -> Call | None:
         if not state.round.commitments.get((act, self.identity.address)):
             return None
         opening = self._recall(state, act)
-        if isinstance(opening, Publish | Confirm):
+        if isinstance(opening, Publish | Expose | Confirm):
             self.reader.store.put(self.outbox.fetch(opening.digest, MAX_STATE_SIZE))
         return opening
 
@@ -129,11 +133,11 @@ class Node:
             feedback.settle(ended.proposals[mine[0]].digest, merged=merged, judged=refused)
 
     def _has_part(self, state: State, act: Act) -> bool:
-        """Answer whether this node may act; nothing here searches for witnesses."""
+        """Answer whether this node may act; voters search, since they have rows to search with."""
         me = self.identity.address
         seats = {
             Act.UPDATE: state.round.proposers,
-            Act.WITNESS: (),
+            Act.WITNESS: state.round.voters if self.searcher else (),
             Act.BALLOT: state.round.voters,
             Act.ATTESTATION: state.round.voters,
         }
@@ -141,7 +145,9 @@ class Node:
 
     def work(self, state: State, act: Act) -> Opening | None:
         """Do the work of an act; it leaves only files behind, so another process may do it."""
-        return self._propose(state) if act == Act.UPDATE else self._judge(state, act)
+        if act == Act.UPDATE:
+            return self._propose(state)
+        return self._search(state) if act == Act.WITNESS else self._judge(state, act)
 
     def write_down(self, state: State, act: Act, opening: Opening) -> None:
         """Write down what an act will open, before anything is sent."""
@@ -173,6 +179,17 @@ class Node:
         blob = self.proposer.make_update(self.model, base, rules.norm_ceiling, seed)
         salt = self.identity.compute_salt(state.genesis, number, Act.UPDATE)
         return Publish(self.identity.address, self.outbox.put(blob), len(blob), salt)
+
+    def _search(self, state: State) -> Opening | None:
+        """Search once in a round; its bond comes from the account, not from its stake."""
+        current, me = state.round, self.identity.address
+        if self.searcher is None or self._searched == current.number:
+            return None
+        salt = self.identity.compute_salt(state.genesis, current.number, Act.WITNESS)
+        rules = state.genesis.rules
+        found = self.searcher.accuse(self.model, self.reader, rules, current, state.digest, me, salt)
+        self._searched = current.number
+        return Expose(me, found[0], self.outbox.put(encode_clue(found[1])), salt) if found else None
 
     def _judge(self, state: State, act: Act) -> Opening | None:
         rules, current, me = state.genesis.rules, state.round, self.identity.address

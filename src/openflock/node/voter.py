@@ -1,21 +1,22 @@
 """The voter: admit, evaluate on private rows, mark each proposal, and attest what the marks lead to."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from openflock.learn.data import Row
 from openflock.learn.evaluate import EvaluationSettings, compute_loss, relative_score
 from openflock.learn.model import Model
 from openflock.learn.probe import MAX_WITNESS_SIZE, BadWitness, is_upheld, parse_clue
+from openflock.node.doses import dose_updates
 from openflock.node.reader import Reader
 from openflock.node.watch import Watch, watch_nothing
 from openflock.protocol.ballot import Mark
 from openflock.protocol.ports import BlobCorrupt, BlobMissing, Unreachable
 from openflock.protocol.rules import Rules
-from openflock.protocol.types import NO_FLAGS, Address, Digest, Flag, Round, Witness
+from openflock.protocol.types import Address, Digest, Flag, Round, Witness
 from openflock.update.admission import Inadmissible
-from openflock.update.aggregate import compute_share
-from openflock.update.codec import Update, get_digest
+from openflock.update.aggregate import compute_dosed, compute_share
+from openflock.update.codec import get_digest
 from openflock.update.fixed import GlobalState
 from openflock.update.merge import Merge, compute_merge
 
@@ -34,9 +35,27 @@ class Voter:
         self, model: Model, reader: Reader, rules: Rules, current: Round, base: Digest, me: Address
     ) -> list[Mark]:
         """Mark every slot of a round that builds on the state with digest `base`."""
-        return [
+        marks = [
             self._mark_slot(model, reader, rules, current, base, slot, own=seat.node == me)
             for slot, seat in enumerate(current.proposers)
+        ]
+        for slot in self._list_suspects(model, reader, rules, current, base, me):
+            marks[slot] = replace(marks[slot], flags=marks[slot].flags | Flag.SUSPECT)
+        return marks
+
+    def _list_suspects(
+        self, model: Model, reader: Reader, rules: Rules, current: Round, base: Digest, me: Address
+    ) -> list[int]:
+        """List the slots against which a witness holds here; one that cannot be read or tested proves nothing."""
+        if not current.witnesses:
+            return []
+        state = reader.fetch_state(base)
+        dosed = dose_updates(reader, rules, current, state)
+        accused = [slot for slot in current.witnesses if slot in dosed and current.proposers[slot].node != me]
+        return [
+            slot
+            for slot in accused
+            if self._uphold(model, reader, state, compute_dosed(state, *dosed[slot]), current.witnesses[slot])
         ]
 
     def _mark_slot(
@@ -54,20 +73,20 @@ class Voter:
         total = sum(current.proposers[published].weight for published in current.proposals)
         share = compute_share(state, update, current.proposers[slot].weight, total)
         score = self._score(model, state, base, share)
-        suspect = any(
-            self._uphold(model, reader, state, update, witness) for witness in current.witnesses.get(slot, ())
-        )
-        return Mark(score, Flag.SUSPECT if suspect else NO_FLAGS)
+        return Mark(score)
 
-    def _uphold(self, model: Model, reader: Reader, state: GlobalState, update: Update, witness: Witness) -> bool:
-        """Re-test a witness at the whole update's dose; one that cannot be read or tested proves nothing."""
-        try:
-            clue = parse_clue(reader.store.fetch(witness.digest, MAX_WITNESS_SIZE))
-        except (BlobMissing, BlobCorrupt, Unreachable, BadWitness):
-            return False
-        with self.watch("evaluation"):
-            after = compute_share(state, update, 1, 1)
-            return is_upheld(model, state, after, self.rows, clue, self.settings)
+    def _uphold(
+        self, model: Model, reader: Reader, state: GlobalState, after: GlobalState, witnesses: Sequence[Witness]
+    ) -> bool:
+        for witness in witnesses:
+            try:
+                clue = parse_clue(reader.store.fetch(witness.digest, MAX_WITNESS_SIZE))
+            except (BlobMissing, BlobCorrupt, Unreachable, BadWitness):
+                continue
+            with self.watch("probe"):
+                if is_upheld(model, state, after, self.rows, clue, self.settings):
+                    return True
+        return False
 
     def merge(self, reader: Reader, rules: Rules, current: Round, base: Digest) -> Merge:
         """Merge what was accepted; raises BlobMissing, BlobCorrupt or Inadmissible where it cannot be computed."""

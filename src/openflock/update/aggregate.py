@@ -4,6 +4,7 @@ All of it goes piece by piece over the vectors, so memory grows neither with the
 """
 
 from collections.abc import Iterator, Sequence
+from fractions import Fraction
 from typing import Final
 
 import numpy as np
@@ -23,6 +24,8 @@ from openflock.update.robust import reduce_weights
 _UNIT: Final = 320  # numbers; a whole number of blocks in every encoding
 _TOGETHER: Final = 1024  # times as many are expanded at once, of all updates: they stay in the processor's cache
 _PIECE: Final = 32 * 1024 * _UNIT  # numbers of all updates given out at once: worth a thread of its own
+
+_DOSE_UNIT: Final = 2**10
 
 
 def stream_candidate(state: GlobalState, updates: Sequence[Update], plan: AnyPlan) -> Iterator[Blob]:
@@ -52,7 +55,16 @@ def compute_share(state: GlobalState, update: Update, weight: int, total: int) -
     """
     is_alone = weight >= total or state.recipe.aggregator == "krum"
     shares = reduce_weights([1] if is_alone else [weight, total - weight])
-    plan = Plan((tuple(shares[:1]),), sum(shares))
+    return _move_alone(state, update, Plan((tuple(shares[:1]),), sum(shares)))
+
+
+def compute_dosed(state: GlobalState, update: Update, dose: Fraction) -> GlobalState:
+    """Compute what a multiple of one update does alone, below 2**10: what hides in small doses shows in large ones."""
+    numerator = max(1, round(dose * _DOSE_UNIT))
+    return _move_alone(state, update, Plan(((numerator,),), _DOSE_UNIT))
+
+
+def _move_alone(state: GlobalState, update: Update, plan: Plan) -> GlobalState:
     if state.recipe.mode == "stack":
         return stack.append(state, [update], plan)
     moved = {factor: np.empty_like(state.factors[factor]) for factor in state.trained}

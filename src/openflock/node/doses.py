@@ -1,0 +1,55 @@
+"""At which dose each update is looked at for a backdoor: all at the same length, some times the round's median.
+
+A backdoor that keeps to the others' length shows when it is amplified; a boosted one, which breaks the model where it
+counts whole, shows when it is not. Lengths are exact, so all who could fetch the same updates agree on the doses.
+"""
+
+from collections.abc import Mapping
+from fractions import Fraction
+from math import isqrt
+from typing import Final
+
+from openflock.node.reader import Reader
+from openflock.protocol.ports import BlobCorrupt, BlobMissing, Unreachable
+from openflock.protocol.rules import Rules
+from openflock.protocol.types import Round
+from openflock.update.admission import Inadmissible
+from openflock.update.codec import Update
+from openflock.update.fixed import GlobalState
+from openflock.update.geometry import compute_norm
+
+LENGTH: Final = 4  # times the round's lower median length
+LARGEST: Final = 256
+
+
+def list_updates(reader: Reader, rules: Rules, current: Round, state: GlobalState) -> dict[int, Update]:
+    """List by slot the updates of a round that can be had and are admissible."""
+    admitted = {}
+    for slot, proposal in sorted(current.proposals.items()):
+        try:
+            admitted[slot] = reader.admit(state, proposal, rules.norm_ceiling)
+        except (BlobMissing, BlobCorrupt, Unreachable, Inadmissible):
+            continue
+    return admitted
+
+
+def compute_doses(norms: Mapping[int, int]) -> dict[int, Fraction]:
+    """Compute doses from squared norms, by slot; what moves nothing has none.
+
+    >>> compute_doses({0: 9, 1: 36, 2: 0, 3: 9})
+    {0: Fraction(4, 1), 1: Fraction(2, 1), 3: Fraction(4, 1)}
+    """
+    lengths = {slot: isqrt(norm) for slot, norm in norms.items() if norm}
+    if not lengths:
+        return {}
+    median = sorted(lengths.values())[(len(lengths) - 1) // 2]
+    return {slot: min(Fraction(LARGEST), Fraction(LENGTH * median, length)) for slot, length in lengths.items()}
+
+
+def dose_updates(
+    reader: Reader, rules: Rules, current: Round, state: GlobalState
+) -> dict[int, tuple[Update, Fraction]]:
+    """Give by slot the updates of a round that can be looked at, with their doses."""
+    admitted = list_updates(reader, rules, current, state)
+    doses = compute_doses({slot: compute_norm(state, update) for slot, update in admitted.items()})
+    return {slot: (admitted[slot], dose) for slot, dose in doses.items()}
