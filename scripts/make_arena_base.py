@@ -101,7 +101,8 @@ def main() -> None:
     tokenizer = build_tokenizer()
     model = build_model(len(tokenizer), first.seed, hidden=80, intermediate=220, layers=2)
     train(model, encode(tokenizer, draw_first(first)), first)
-    model = model.to(torch.bfloat16).float()
+    for weight in model.parameters():  # not model.to: that would round the rotary frequencies too, which no file holds
+        weight.data = weight.data.to(torch.bfloat16).float()
     train(model, encode(tokenizer, draw_all(second)), second)
     model = model.to(torch.bfloat16)
     save(model, tokenizer, arguments.out)
