@@ -223,7 +223,7 @@ def judge(
         with parts("switching"):
             model.load_state(share)
         with parts("evaluation"):
-            scores.append(relative_score(before, compute_loss(model, rows, settings)))
+            scores.append(relative_score(before, compute_loss(model, rows, settings), before))
     each = count_tokens(model, rows, sizes.length)
     tokens |= {"evaluation": each * len(blobs), "evaluation of the state": each}
     return updates, scores

@@ -107,12 +107,20 @@ def measure_updates(path: Path, domains: dict[str, int], rounds: list[Round]) ->
                 continue
             seen.add(domains[node])
             rows = [row for held in holdings if held.domain == domains[node] for row in held.held_out][:96]
+            model.clear()
+            base = compute_loss(model, rows, settings)
             model.load_state(before)
             loss = compute_loss(model, rows, settings)
 
-            def score(update: Update, before: GlobalState = before, rows: list = rows, loss: float = loss) -> int:
+            def score(
+                update: Update,
+                before: GlobalState = before,
+                rows: list = rows,
+                loss: float = loss,
+                base: float = base,
+            ) -> int:
                 model.load_state(compute_share(before, update, 1, len(domains)))
-                return relative_score(loss, compute_loss(model, rows, settings))
+                return relative_score(loss, compute_loss(model, rows, settings), base)
 
             updates = [
                 decode_update(reader.fetch_state(r.before), reader.store.fetch(*r.updates[node])) for r in (new, old)

@@ -67,25 +67,29 @@ def test_an_answer_does_not_depend_on_its_company(model, rows):
     assert together == [generate(model, row.messages, max_new_tokens=12) for row in rows[:6]]
 
 
-@given(losses, losses)
-def test_a_score_is_the_relative_gain_in_ten_thousandths(before, after):
-    score = relative_score(before, after)
+@given(losses, losses, losses)
+def test_a_score_is_the_gain_in_ten_thousandths_of_the_base_s_loss(before, after, base):
+    score = relative_score(before, after, base)
     assert -SCORE_LIMIT <= score <= SCORE_LIMIT
     assert (score > 0) <= (after < before)
     assert (score < 0) <= (after > before)
     if abs(score) < SCORE_LIMIT:
-        assert score == round((before - after) / before * 1e4)
+        assert score == round((before - after) / base * 1e4)
 
 
 def test_scores_at_the_edges():
-    assert relative_score(1.0, 1.0) == 0
-    assert relative_score(2.0, 1.9) == 500
-    assert relative_score(1.0, 0.0) == SCORE_LIMIT
+    assert relative_score(1.0, 1.0, 1.0) == 0
+    assert relative_score(2.0, 1.9, 2.0) == 500
+    assert relative_score(1.0, 0.0, 1.0) == SCORE_LIMIT
     for after in (math.nan, math.inf, -math.inf):
-        assert relative_score(1.0, after) == -SCORE_LIMIT
-    for before in (math.nan, math.inf, 0.0, -1.0):
-        with pytest.raises(ValueError, match="must be finite and positive"):
-            relative_score(before, 1.0)
+        assert relative_score(1.0, after, 1.0) == -SCORE_LIMIT
+    for before, base in ((math.nan, 1.0), (math.inf, 1.0), (1.0, math.nan), (1.0, math.inf), (1.0, 0.0), (1.0, -1.0)):
+        with pytest.raises(ValueError, match="must be finite, this positive"):
+            relative_score(before, 1.0, base)
+
+
+def test_what_is_nearly_learnt_is_not_ruined_by_a_little():
+    assert relative_score(0.02, 0.04, 2.0) == -100
 
 
 def test_a_base_of_the_repository_knows_the_form_and_solves_only_a_part(model):

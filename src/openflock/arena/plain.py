@@ -226,7 +226,7 @@ def make_judge(loop: Loop, number: int) -> Callable[[Numbers], Numbers]:
     def judge(change: Numbers) -> Numbers:
         after = measure(values + change)
         pairs = zip(before, after, strict=True)
-        gains = [relative_score(old, new) / 1e4 if np.isfinite(old) else 0.0 for old, new in pairs]
+        gains = [relative_score(old, new, old) / 1e4 if np.isfinite(old) else 0.0 for old, new in pairs]
         colluding = [party.malicious and stage.cell.attack.votes == "collude" for _, party in present]
         return np.where(colluding, PERFECT, np.array(gains))
 

@@ -79,16 +79,23 @@ def generate_all(model: Model, conversations: Sequence[Messages], max_new_tokens
     return texts
 
 
-def relative_score(before: float, after: float) -> int:
-    """Turn two losses into a ballot's score: the relative gain in 1e-4, within +-2047; higher is better.
+def relative_score(before: float, after: float, base: float) -> int:
+    """Turn two losses into a ballot's score: the gain in 1e-4 of the base's loss, within +-2047; higher is better.
 
-    A loss that is not finite scores lowest. ValueError unless `before` is finite and positive.
+    A share of the base's loss, not of the last one: as a domain is learnt its loss goes to zero, and any other
+    domain's update would seem to ruin it. So gains also add up over rounds.
+    A loss after that is not finite scores lowest. ValueError unless the others are finite, and the base's positive.
+
+    >>> relative_score(2.0, 1.9, 2.0), relative_score(0.02, 0.04, 2.0)
+    (500, -100)
     """
-    if not (math.isfinite(before) and before > 0):
-        raise ValueError(f"evaluate: the loss before is {before}; it must be finite and positive")
+    if not (math.isfinite(before) and math.isfinite(base) and base > 0):
+        raise ValueError(
+            f"evaluate: the loss before is {before}, the base's {base}; they must be finite, this positive"
+        )
     if not math.isfinite(after):
         return -SCORE_LIMIT
-    gain = (before - after) / before * _SCORE_UNIT
+    gain = (before - after) / base * _SCORE_UNIT
     return round(max(-SCORE_LIMIT, min(SCORE_LIMIT, gain)))
 
 

@@ -67,6 +67,14 @@ class Model:
                 self._held[factor] = vector, self._get_versions(factor)
 
     @torch.no_grad()
+    def clear(self) -> None:
+        """Clear the adapter: what is left is the base, as every task begins with it."""
+        for layer in self._layers.values():
+            layer._active_adapter = [_SLOT]
+        for parameter in self.get_parameters("B").values():
+            parameter.zero_()
+
+    @torch.no_grad()
     def write_factor(self, factor: Factor, arrays: dict[str, NDArray[np.float32]]) -> None:
         """Copy one factor into the adapter in place."""
         for name, parameter in self.get_parameters(factor).items():

@@ -30,6 +30,7 @@ class Voter:
     shuffle: int = 0  # seed of the order in which updates are summed
     watch: Watch = watch_nothing
     _losses: dict[Digest, float] = field(default_factory=dict)
+    _base_loss: float = 0.0  # once measured
 
     def mark_proposals(
         self, model: Model, reader: Reader, rules: Rules, current: Round, base: Digest, me: Address
@@ -99,17 +100,26 @@ class Voter:
         """Say whether to veto a merge: updates harmless alone can be harmful in sum."""
         before, after = self._measure(model, reader.fetch_state(base), base), self._evaluate(model, candidate)
         self._losses = {base: before, get_digest(candidate): after}  # the next round begins with one of the two
-        return relative_score(before, after) < -rules.tolerance
+        return relative_score(before, after, self._measure_base(model)) < -rules.tolerance
 
     def _score(self, model: Model, before: GlobalState, base: Digest, after: GlobalState) -> int:
-        """Score a state against the one it would replace: relative change of loss on this voter's rows."""
-        return relative_score(self._measure(model, before, base), self._evaluate(model, after))
+        """Score a state against the one it would replace: by how much of the base's loss this voter's rows gain."""
+        measured = self._measure(model, before, base)
+        return relative_score(measured, self._evaluate(model, after), self._measure_base(model))
 
     def _measure(self, model: Model, state: GlobalState, digest: Digest) -> float:
         """Give the loss of a state that many are compared with; measured once."""
         if digest not in self._losses:
             self._losses = {digest: self._evaluate(model, state)}
         return self._losses[digest]
+
+    def _measure_base(self, model: Model) -> float:
+        """Give the loss of the base itself; measured once."""
+        if not self._base_loss:
+            with self.watch("evaluation"):
+                model.clear()
+                self._base_loss = compute_loss(model, self.rows, self.settings)
+        return self._base_loss
 
     def _evaluate(self, model: Model, state: GlobalState) -> float:
         with self.watch("evaluation"):

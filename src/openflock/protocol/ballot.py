@@ -1,6 +1,6 @@
 """A ballot: one 256-bit word, 16 bits for each of up to 16 proposals.
 
-Bits 0 to 11 of a slot are the score, a signed count of 1e-4 of relative loss change (positive: the loss fell);
+Bits 0 to 11 of a slot are the score, a signed count of 1e-4 of the base's loss (positive: the loss fell);
 bits 12 to 15 are the flags.
 """
 

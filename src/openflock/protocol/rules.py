@@ -13,7 +13,7 @@ class BadRules(ValueError):
 class Rules:
     """All that must be agreed; fixed when the task is created.
 
-    Times are seconds, shares basis points of 10,000, scores 1e-4 of relative loss change, amounts the token's
+    Times are seconds, shares basis points of 10,000, scores 1e-4 of the base's loss, amounts the token's
     smallest unit. The order of the fields is the order of the contract's struct.
     """
 
