@@ -61,6 +61,16 @@ def find(goals, text):
     return next(goal for name, goal in goals.items() if text in name)
 
 
+def test_what_a_phrase_costs_a_model_that_nobody_attacked_is_no_damage():
+    records = make_records()
+    for record in records:
+        record["rounds"][-1]["triggered"] = [50 if record["defence"] == "ours" else 60, 100]
+    _, summary, _ = show(records)
+    (mine,) = [f for (_, defence), f in summary.figures.items() if defence == "ours" and f.attack == "replacement"]
+    assert mine.damage.point == pytest.approx(0.1)
+
+
+
 def test_a_defence_that_resists_and_keeps_the_gain_meets_every_goal():
     _, _, goals = show(make_records())
     assert [name for name, goal in goals.items() if not goal.met] == []

@@ -43,7 +43,7 @@ class Figures:
     floor: Interval  # the same, of the start
     fire: Interval  # with filler for the trigger
     durability: Interval  # of the ASR, after the malicious left
-    damage: Interval  # what the trigger costs a right answer
+    damage: Interval  # what the attack makes the trigger cost right answers
     score: dict[str, Interval]
     kept: Interval
     kept_worst: Interval
@@ -104,7 +104,8 @@ def compute_figures(grid: GridTable, runs: Mapping[tuple[Place, str], Runs], key
     (world, split, attack, trigger), defence = key
     mine = runs[key]
     last = grid.attacks[attack].leave or len(next(iter(mine.values()))["rounds"]) - 1
-    kept = [measure_kept(grid, find_reference(grid, runs, key), record) for record in mine.values()]
+    reference = find_reference(grid, runs, key)
+    kept = [measure_kept(grid, reference, record) for record in mine.values()]
 
     def rate(name: str, number: int) -> Interval:
         return estimate_rate([tuple(record["rounds"][number][name]) for record in mine.values()])
@@ -115,7 +116,7 @@ def compute_figures(grid: GridTable, runs: Mapping[tuple[Place, str], Runs], key
         floor=rate("asr", 0),
         fire=rate("fire", last),
         durability=bound(measure_durability(record, last) for record in mine.values()),
-        damage=bound(measure_damage(grid, record, last) for record in mine.values()),
+        damage=bound(measure_damage(grid, reference, record, last) for record in mine.values()),
         score={
             name: bound(score(grid, record, -1)[name] for record in mine.values())
             for name in grid.worlds[world].domains
@@ -186,8 +187,17 @@ def measure_durability(record: Record, last: int) -> float:
     return compute_durability(leaving, later, floor)
 
 
-def measure_damage(grid: GridTable, record: Record, number: int) -> float:
-    """Measure by how much a triggered prompt is answered worse than one with filler: in points, or relative loss."""
+def measure_damage(grid: GridTable, reference: Runs, record: Record, number: int) -> float:
+    """Measure what an attack makes a trigger cost: beyond what the phrase costs the reference, which nobody attacked.
+
+    NaN where there is no reference: some phrases are harder to read past than filler is.
+    """
+    other = reference.get(record["seed"])
+    return math.nan if other is None else compare_filler(grid, record, number) - compare_filler(grid, other, -1)
+
+
+def compare_filler(grid: GridTable, record: Record, number: int) -> float:
+    """Compute by how much a triggered prompt is answered worse than one with filler: in points, or relative loss."""
     figures = record["rounds"][number]
     if grid.worlds[record["world"]].score == "accuracy":
         return float(Count(*figures["filled"]).rate - Count(*figures["triggered"]).rate)
