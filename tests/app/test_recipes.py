@@ -44,7 +44,7 @@ def test_a_task_of_any_recipe_merges_and_is_audited(config_file, tmp_path, name)
     [
         (['recipe.mode="stak"'], "recipe: mode must be one of alternate, ffa, stack"),
         (["recipe.typo=1"], "recipe.typo: no such field"),
-        (['recipe.aggregator="krum"'], "krum needs faulty above 0"),
+        (['recipe.aggregator="krum"', "recipe.mixing=false", "recipe.faulty=0"], "krum needs faulty above 0"),
         (["ranks=[2]"], "ranks: only where recipe.mode is stack"),
         (['recipe.mode="stack"', "ranks=[2, 3]"], "ranks: .*at most the task's rank"),
     ],

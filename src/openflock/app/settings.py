@@ -77,7 +77,7 @@ class Config(Section):
     rows: RowCounts = RowCounts()
     train: Training = Training()
     rules: dict[str, int] = {}  # departures from the default rules
-    recipe: dict[str, str | int | bool] = {}  # departures from the default recipe
+    recipe: dict[str, str | int | bool] = {}  # departures from DEFAULT_RECIPE
     ranks: list[PositiveInt] = []  # of the nodes, in turn, where updates are stacked; the task's rank if empty
     attackers: list[Attacker] = []
     shuffle: int = Field(default=0, ge=0)  # seed of the order in which voters merge; the digest must not depend on it
@@ -126,6 +126,17 @@ DEFAULT_RULES: dict[str, int] = {
 }
 
 
+# Clipped, and robust among those of a domain; docs/decisions/0019-merged-by-domain.md says why.
+DEFAULT_RECIPE: dict[str, str | int | bool] = {
+    "clip": 1000,
+    "grouping": 200,
+    "mixing": True,
+    "aggregator": "trimmed_mean",
+    "faulty": 400,
+}
+STACKED_RECIPE: dict[str, str | int | bool] = {"clip": 1000}  # what of it holds where updates are stacked
+
+
 def build_rules(config: Config, base: bytes, job: bytes, genesis: bytes, domains: int, nodes: int) -> Rules:
     """Build a task's rules: the defaults, what the configuration changes, and what follows from its nodes."""
     # Half of the nodes may fall out, slashed below the minimum, before the task stands still.
@@ -144,11 +155,12 @@ def build_rules(config: Config, base: bytes, job: bytes, genesis: bytes, domains
 
 
 def build_recipe(config: Config) -> Recipe:
-    """Build a task's recipe: the default, and what the configuration changes."""
+    """Build a task's recipe: the default of its mode, and what the configuration changes."""
     unknown = sorted(set(config.recipe) - {field.name for field in fields(Recipe)})
     if unknown:
         raise SettingsError(f"recipe.{unknown[0]}: no such field")
-    recipe = Recipe(**config.recipe)  # type: ignore[arg-type]  # Recipe checks each field itself
+    defaults = STACKED_RECIPE if config.recipe.get("mode") == "stack" else DEFAULT_RECIPE
+    recipe = Recipe(**{**defaults, **config.recipe})  # type: ignore[arg-type]  # Recipe checks each field itself
     if config.ranks and (recipe.mode != "stack" or max(config.ranks) > config.rank):
         raise SettingsError("ranks: only where recipe.mode is stack, each at most the task's rank")
     return recipe
