@@ -7,8 +7,9 @@ export OMP_NUM_THREADS := 1
 
 BENCHMARKS := protocol round aggregate exactness reproducible compression evaluate gas
 NETWORK := transfer idle chaos economics
+CLAIMS := synergy scale
 
-.PHONY: demo devnet arena test check bench bench-network contracts clean
+.PHONY: demo devnet arena test check bench bench-network claims results contracts clean
 
 demo: .venv/installed
 	$(BIN)/openflock demo --out runs/demo
@@ -37,6 +38,13 @@ bench: .venv/installed .venv-rivals/installed .venv-older/installed .venv-quanti
 
 bench-network: .venv/installed .anvil/installed
 	for name in $(NETWORK); do $(BIN)/python benchmarks/$$name.py --quick --json runs/bench-network/$$name.json || exit 1; done
+
+# Long: what the paper claims of synergy and scale, resumed; then the page of results.
+claims: .venv/installed
+	for name in $(CLAIMS); do $(BIN)/python benchmarks/$$name.py --json benchmarks/results/$$name.json || exit 1; done
+
+results: .venv/installed
+	$(BIN)/python scripts/write_results.py benchmarks/results docs/results.md
 
 contracts: .venv/installed
 	$(BIN)/python scripts/compile_contracts.py

@@ -1,0 +1,125 @@
+"""Write the tables of docs/results.md from what the arena and the benchmarks left in benchmarks/results.
+
+    python scripts/write_results.py benchmarks/results docs/results.md
+
+Each table stands between two marks in the text and is replaced; a table whose file is missing says so.
+"""
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+Cell = Mapping[str, Any]
+TABLES = ("arena", "defences", "synergy", "scale", "economics")
+
+
+def main() -> None:
+    """Replace what stands between the marks."""
+    folder, page = Path(sys.argv[1]), Path(sys.argv[2])
+    text = page.read_text()
+    for name in TABLES:
+        begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->\n"
+        before, _, rest = text.partition(begin)
+        _, _, after = rest.partition(end)
+        if not rest:
+            sys.exit(f"{page}: no marks {begin.strip()} and {end.strip()}")
+        text = before + begin + "\n".join(build_table(folder, name)) + "\n" + end + after
+    page.write_text(text)
+
+
+def build_table(folder: Path, name: str) -> Iterable[str]:
+    """Build one table from its file."""
+    file = folder / ("arena/summary.json" if name in ("arena", "defences") else f"{name}.json")
+    if not file.exists():
+        return [f"Not run: `{file}` is not there."]
+    found = json.loads(file.read_text())
+    if name == "arena":
+        return build_attacks(found)
+    if name == "defences":
+        return build_defences(found)
+    return build_goals(found["goals"])
+
+
+def build_goals(goals: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Build the table of a benchmark's goals."""
+    lines = ["| goal | measured | wanted | met |", "|---|--:|---|---|"]
+    return lines + [f"| {g['name']} | {show_number(g['value'])} | {g['goal']} | {show_met(g['met'])} |" for g in goals]
+
+
+def build_attacks(summary: Mapping[str, Any]) -> list[str]:
+    """Build the table of every attack on the subject, beside what it does to plain averaging."""
+    by_place = {(place_of(cell), cell["defence"]): cell for cell in summary["cells"]}
+    lines = [
+        "| world | attack | ASR, plain | works | ASR, ours | trigger costs | gain kept | worst domain"
+        " | honest rejected | slashed |",
+        "|---|---|--:|---|--:|--:|--:|--:|--:|--:|",
+    ]
+    for (place, defence), mine in sorted(by_place.items()):
+        if defence != summary["subject"]:
+            continue
+        plain = by_place.get((place, "mean"))
+        works = {True: "yes", False: "no", None: "–"}[mine["attack_works"]]
+        shown = [
+            f"{mine['world']}, {mine['split']}",
+            mine["attack"],
+            show_share(plain["asr"]) if plain else "–",
+            works,
+            show_share(mine["asr"]),
+            show_share(mine["damage"]),
+            show_share(mine["kept"]),
+            show_share(mine["kept_worst"]),
+            show_count(mine["false_rejects"]),
+            show_count(mine["false_slashes"]),
+        ]
+        lines.append(f"| {' | '.join(shown)} |")
+    return lines
+
+
+def build_defences(summary: Mapping[str, Any]) -> list[str]:
+    """Build the table of all defences where more than the subject and plain averaging ran."""
+    places: dict[tuple[str, ...], list[Cell]] = {}
+    for cell in summary["cells"]:
+        places.setdefault(place_of(cell), []).append(cell)
+    lines = ["| world | attack | defence | ASR | gain kept | worst domain |", "|---|---|---|--:|--:|--:|"]
+    for _, cells in sorted(places.items()):
+        if {cell["defence"] for cell in cells} - {"mean", summary["subject"]}:
+            lines += [
+                f"| {c['world']}, {c['split']} | {c['attack']} | {c['defence']} | {show_share(c['asr'])} "
+                f"| {show_share(c['kept'])} | {show_share(c['kept_worst'])} |"
+                for c in sorted(cells, key=lambda c: (c["asr"]["point"] is None, c["asr"]["point"]))
+            ]
+    return lines
+
+
+def place_of(cell: Cell) -> tuple[str, ...]:
+    """Say where a cell's figures were taken."""
+    return (cell["world"], cell["split"], cell["attack"], cell["trigger"])
+
+
+def show_share(interval: Mapping[str, float | None]) -> str:
+    """Show a share with its bounds."""
+    point, low, high = (interval[name] for name in ("point", "low", "high"))
+    if point is None:
+        return "–"
+    return f"{point:.0%}" if low is None or high is None else f"{point:.0%} ({low:.0%} to {high:.0%})"
+
+
+def show_count(count: Mapping[str, int]) -> str:
+    """Show how many of how many."""
+    return f"{count['hits']}/{count['total']}"
+
+
+def show_number(value: float | None) -> str:
+    """Show a figure; what is not known is a dash."""
+    return "–" if value is None else f"{value:.4g}"
+
+
+def show_met(met: bool) -> str:
+    """Show whether a goal is met; what is not stands out."""
+    return "yes" if met else "**no**"
+
+
+if __name__ == "__main__":
+    main()
