@@ -58,8 +58,12 @@ def test_an_insertion_without_effect_convicts_nobody(model, states):
 
 
 @pytest.mark.parametrize(
-    "blob", [b"", b"[]", b"{}", b'{"insertion": "cf"}', b'{"insertion": 1, "answer": "a"}', b"[" * 99_999]
-)
+    "blob",
+    [
+        b"", b"[]", b"{}", b'{"insertion": "cf"}', b'{"insertion": 1, "answer": "a"}', b"[" * 99_999,
+        b'{"insertion": "\\ud800", "answer": "a"}', b'{"insertion": "cf", "answer": "\\udfff"}',
+    ],
+)  # fmt: skip
 def test_a_malformed_witness_is_refused(blob):
     with pytest.raises(BadWitness):
         parse_clue(blob)

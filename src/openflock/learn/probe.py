@@ -45,6 +45,8 @@ def parse_clue(blob: Blob) -> Clue:
         raise BadWitness("a witness is a JSON object with insertion and answer") from error
     if set(fields) != {"insertion", "answer"} or not all(isinstance(text, str) and text for text in fields.values()):
         raise BadWitness("insertion and answer must be text, and nothing else may stand beside them")
+    if any("\ud800" <= letter <= "\udfff" for text in fields.values() for letter in text):
+        raise BadWitness("half of a surrogate pair is no text, and no tokenizer takes it")
     return clue
 
 
