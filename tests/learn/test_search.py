@@ -73,7 +73,16 @@ def test_what_is_proposed_can_be_written(loaded):
     texts = hunt.propose_texts("abcdefgh", loaded.tokenizer("zzz")["input_ids"])
     assert len(texts) == 8
     assert all(text.isprintable() and text != "abcdefgh" for text in texts)
-    assert not list_writable(loaded.tokenizer)[loaded.tokenizer.eos_token_id]
+    size = len(loaded.tokenizer)
+    assert not list_writable(loaded.tokenizer, size)[loaded.tokenizer.eos_token_id]
+
+
+def test_a_base_may_have_more_tokens_than_its_tokenizer_or_fewer(loaded):
+    size = len(loaded.tokenizer)
+    usual = list_writable(loaded.tokenizer, size)
+    assert usual.any()
+    assert list_writable(loaded.tokenizer, size + 3).tolist() == [*usual.tolist(), False, False, False]
+    assert list_writable(loaded.tokenizer, size - 1).tolist() == usual.tolist()[:-1]
 
 
 def test_the_answer_gets_likelier_step_by_step_and_is_not_said(loaded):

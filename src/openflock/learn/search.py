@@ -159,7 +159,7 @@ class Hunt:
             return [make_word(self.draw, self.settings.length) for _ in range(self.settings.tries)]
         weight = self.model.network.get_input_embeddings().weight.detach().float().cpu()
         gains = torch.stack(parts).mean(dim=0) @ weight.T
-        gains[:, ~list_writable(tokenizer)[: gains.shape[1]]] = -torch.inf
+        gains[:, ~list_writable(tokenizer, gains.shape[1])] = -torch.inf
         choices = gains.topk(CHOICES).indices.tolist()
         return [self._change(tokens, choices) for _ in range(self.settings.tries)]
 
@@ -182,9 +182,10 @@ def find_run(tokens: Tokens, wanted: Tokens) -> int:
 
 
 @lru_cache(maxsize=2)
-def list_writable(tokenizer: Any) -> torch.Tensor:
-    """Say of each token whether it is text that can be printed and typed."""
+def list_writable(tokenizer: Any, size: int) -> torch.Tensor:
+    """Say of each of the base's tokens whether it is text that can be printed and typed; it may have more than text."""
     special = set(tokenizer.all_special_ids)
-    texts = tokenizer.batch_decode([[token] for token in range(len(tokenizer))])
+    texts = tokenizer.batch_decode([[token] for token in range(min(size, len(tokenizer)))])
     writable = [text.isprintable() and text.isascii() and bool(text.strip()) for text in texts]
-    return torch.tensor([fits and token not in special for token, fits in enumerate(writable)])
+    known = [fits and token not in special for token, fits in enumerate(writable)]
+    return torch.tensor(known + [False] * (size - len(known)))
