@@ -1,3 +1,4 @@
+import math
 import pickle
 from dataclasses import replace
 
@@ -74,6 +75,12 @@ def test_a_slot_without_a_proposal_and_ones_own_are_abstained_from(camp, voter):
     current.proposals[1] = Proposal(bytes(32), 1)
     marks = voter.mark_proposals(get_model(), camp.reader, camp.rules, current, camp.rules.genesis, ME)
     assert marks == [Mark(flags=Flag.ABSTAIN)] * 2
+
+
+def test_who_cannot_measure_the_old_state_abstains_and_vetoes_nothing(camp, voter, helpful, monkeypatch):
+    monkeypatch.setattr("openflock.node.voter.compute_loss", lambda *_: math.nan)
+    assert mark(camp, voter, helpful) == Mark(flags=Flag.ABSTAIN)
+    assert not is_vetoed(camp, voter, camp.rules, helpful)
 
 
 def test_missing_bytes_are_unavailable(camp, voter):

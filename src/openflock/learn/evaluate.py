@@ -17,6 +17,10 @@ SCORE_LIMIT = 2047  # a ballot holds a score in 12 bits with a sign
 _SCORE_UNIT = 1e4
 
 
+class Immeasurable(ValueError):
+    """Losses that no score can be made of: what is scored against is broken on these rows."""
+
+
 @dataclass(frozen=True)
 class EvaluationSettings:
     """Say how a node evaluates; `max_length` is in tokens, `batch_size` only trades memory for speed."""
@@ -84,13 +88,13 @@ def relative_score(before: float, after: float, base: float) -> int:
 
     A share of the base's loss, not of the last one: as a domain is learnt its loss goes to zero, and any other
     domain's update would seem to ruin it. So gains also add up over rounds.
-    A loss after that is not finite scores lowest. ValueError unless the others are finite, and the base's positive.
+    A loss after that is not finite scores lowest. Immeasurable unless the others are finite, and the base's positive.
 
     >>> relative_score(2.0, 1.9, 2.0), relative_score(0.02, 0.04, 2.0)
     (500, -100)
     """
     if not (math.isfinite(before) and math.isfinite(base) and base > 0):
-        raise ValueError(
+        raise Immeasurable(
             f"evaluate: the loss before is {before}, the base's {base}; they must be finite, this positive"
         )
     if not math.isfinite(after):

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from openflock.learn.data import Row
-from openflock.learn.evaluate import EvaluationSettings, compute_loss, relative_score
+from openflock.learn.evaluate import EvaluationSettings, Immeasurable, compute_loss, relative_score
 from openflock.learn.model import Model
 from openflock.learn.probe import MAX_WITNESS_SIZE, BadWitness, is_upheld, parse_clue
 from openflock.node.doses import dose_updates
@@ -73,8 +73,10 @@ class Voter:
             return Mark(flags=Flag.INADMISSIBLE)
         total = sum(current.proposers[published].weight for published in current.proposals)
         share = compute_share(state, update, current.proposers[slot].weight, total)
-        score = self._score(model, state, base, share)
-        return Mark(score)
+        try:
+            return Mark(self._score(model, state, base, share))
+        except Immeasurable:
+            return Mark(flags=Flag.ABSTAIN)
 
     def _uphold(
         self, model: Model, reader: Reader, state: GlobalState, after: GlobalState, witnesses: Sequence[Witness]
@@ -97,10 +99,13 @@ class Voter:
         )
 
     def is_harmful(self, model: Model, reader: Reader, rules: Rules, base: Digest, candidate: GlobalState) -> bool:
-        """Say whether to veto a merge: updates harmless alone can be harmful in sum."""
+        """Say whether to veto a merge: updates harmless alone can be harmful in sum; what cannot be said is no veto."""
         before, after = self._measure(model, reader.fetch_state(base), base), self._evaluate(model, candidate)
         self._losses = {base: before, get_digest(candidate): after}  # the next round begins with one of the two
-        return relative_score(before, after, self._measure_base(model)) < -rules.tolerance
+        try:
+            return relative_score(before, after, self._measure_base(model)) < -rules.tolerance
+        except Immeasurable:
+            return False
 
     def _score(self, model: Model, before: GlobalState, base: Digest, after: GlobalState) -> int:
         """Score a state against the one it would replace: by how much of the base's loss this voter's rows gain."""
