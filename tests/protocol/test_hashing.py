@@ -24,7 +24,8 @@ def test_values_are_hashed_as_the_chain_s_own_encoder_has_them(pairs):
 @pytest.mark.parametrize(
     ("kind", "value"),
     [
-        ("address", "0x" + "00" * 19), ("address", "0x" + "zz" * 20), ("address", bytes(20)), ("bytes32", bytes(31)),
+        ("address", "0x" + "00" * 19), ("address", "0x" + "zz" * 20), ("address", "0x" + "ab" * 19 + "  "),
+        ("address", bytes(20)), ("bytes32", bytes(31)),
         ("bytes32", bytes(33)), ("uint256", -1), ("uint256", 2**256), ("uint256", "1"), ("bool", 1), ("string", "a"),
     ],
 )  # fmt: skip

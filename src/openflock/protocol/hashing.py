@@ -18,8 +18,8 @@ def hash_values(types: Sequence[str], values: Sequence[object]) -> bytes:
 
 def _encode(kind: str, value: object) -> bytes:
     match kind, value:
-        case "address", str() if len(value) == 42 and value[:2] == "0x":
-            return bytes.fromhex(value[2:]).rjust(_WORD, b"\0")
+        case "address", str() if len(value) == 42 and value[:2] == "0x" and len(raw := bytes.fromhex(value[2:])) == 20:
+            return raw.rjust(_WORD, b"\0")
         case "bytes32", bytes() if len(value) == _WORD:
             return value
         case "uint256", int() if 0 <= value < 2**256:
