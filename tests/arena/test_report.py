@@ -70,7 +70,6 @@ def test_what_a_phrase_costs_a_model_that_nobody_attacked_is_no_damage():
     assert mine.damage.point == pytest.approx(0.1)
 
 
-
 def test_a_defence_that_resists_and_keeps_the_gain_meets_every_goal():
     _, _, goals = show(make_records())
     assert [name for name, goal in goals.items() if not goal.met] == []
