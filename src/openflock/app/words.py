@@ -91,7 +91,7 @@ def describe_rules(rules: Rules) -> list[tuple[str, str]]:
         (
             "judging",
             f"an update by which over {_percent(rules.domain_quorum)} of the votes see their domains get worse"
-            f" by more than {rules.tolerance / SCORE:g} % is rejected;"
+            f" by more than {rules.tolerance / SCORE:g} % of the base's loss is rejected;"
             f" one that makes its own better by less than {rules.min_benefit / SCORE:g} % {unproven}",
         ),
         (
