@@ -22,13 +22,22 @@ CLUE = Clue("some words", "zzz")
 
 @given(st.dictionaries(st.integers(0, 15), st.integers(0, 2**80), max_size=10), st.integers(1, 1000))
 def test_all_are_looked_at_at_one_length_whatever_the_unit(norms, scale):
-    doses = compute_doses({slot: norm**2 for slot, norm in norms.items()})
-    assert doses == compute_doses({slot: (norm * scale) ** 2 for slot, norm in norms.items()})
+    weights = dict.fromkeys(norms, 7)
+    doses = compute_doses({slot: norm**2 for slot, norm in norms.items()}, weights)
+    assert doses == compute_doses({slot: (norm * scale) ** 2 for slot, norm in norms.items()}, weights)
     assert doses.keys() == {slot for slot, norm in norms.items() if norm}
     moved = sorted(norm for norm in norms.values() if norm)
     median = moved[(len(moved) - 1) // 2] if moved else 0
     for slot, dose in doses.items():
         assert dose == min(LARGEST, LENGTH * median / Fraction(norms[slot]))
+
+
+@pytest.mark.parametrize("length", [1, 10**6])
+def test_many_names_of_little_weight_do_not_choose_the_length(length):
+    honest, names = {0: 30**2, 1: 40**2, 2: 50**2}, dict.fromkeys(range(3, 16), length**2)
+    weights = dict.fromkeys(honest, 100) | dict.fromkeys(names, 1)
+    doses = compute_doses(honest | names, weights)
+    assert [doses[slot] for slot in honest] == [Fraction(4 * 40, own) for own in (30, 40, 50)]
 
 
 @given(st.dictionaries(st.integers(0, 15), st.floats(-10, 10), max_size=10), st.integers())

@@ -1,7 +1,8 @@
 """At which dose each update is looked at for a backdoor: all at the same length, some times the round's median.
 
 A backdoor that keeps to the others' length shows when it is amplified; a boosted one, which breaks the model where it
-counts whole, shows when it is not. Lengths are exact, so all who could fetch the same updates agree on the doses.
+counts whole, shows when it is not. Lengths are exact, so all who could fetch the same updates agree on the doses. The
+median is by weight: many names of little stake must not choose the length at which an honest update is tested.
 """
 
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ from openflock.update.admission import Inadmissible
 from openflock.update.codec import Update
 from openflock.update.fixed import GlobalState
 from openflock.update.geometry import compute_norm
+from openflock.update.robust import find_median
 
 LENGTH: Final = 4  # times the round's lower median length
 LARGEST: Final = 256
@@ -33,16 +35,16 @@ def list_updates(reader: Reader, rules: Rules, current: Round, state: GlobalStat
     return admitted
 
 
-def compute_doses(norms: Mapping[int, int]) -> dict[int, Fraction]:
-    """Compute doses from squared norms, by slot; what moves nothing has none.
+def compute_doses(norms: Mapping[int, int], weights: Mapping[int, int]) -> dict[int, Fraction]:
+    """Compute doses from squared norms and weights, by slot; what moves nothing has none.
 
-    >>> compute_doses({0: 9, 1: 36, 2: 0, 3: 9})
+    >>> compute_doses({0: 9, 1: 36, 2: 0, 3: 9}, {0: 1, 1: 1, 2: 5, 3: 1})
     {0: Fraction(4, 1), 1: Fraction(2, 1), 3: Fraction(4, 1)}
     """
     lengths = {slot: isqrt(norm) for slot, norm in norms.items() if norm}
     if not lengths:
         return {}
-    median = sorted(lengths.values())[(len(lengths) - 1) // 2]
+    median = find_median([weights[slot] for slot in lengths], list(lengths.values()))
     return {slot: min(Fraction(LARGEST), Fraction(LENGTH * median, length)) for slot, length in lengths.items()}
 
 
@@ -51,5 +53,6 @@ def dose_updates(
 ) -> dict[int, tuple[Update, Fraction]]:
     """Give by slot the updates of a round that can be looked at, with their doses."""
     admitted = list_updates(reader, rules, current, state)
-    doses = compute_doses({slot: compute_norm(state, update) for slot, update in admitted.items()})
+    norms = {slot: compute_norm(state, update) for slot, update in admitted.items()}
+    doses = compute_doses(norms, {slot: current.proposers[slot].weight for slot in admitted})
     return {slot: (admitted[slot], dose) for slot, dose in doses.items()}

@@ -141,12 +141,12 @@ def _compute_factors(permille: int, weights: Sequence[int], squares: Sequence[in
     """
     if not permille:
         return [_CLIP] * len(weights)
-    limit = _CLIP**2 * permille**2 * _find_median(weights, squares)
+    limit = _CLIP**2 * permille**2 * find_median(weights, squares)
     return [min(_CLIP, isqrt(limit // (square * 10**6))) if square else _CLIP for square in squares]
 
 
-def _find_median(weights: Sequence[int], values: Sequence[int]) -> int:
-    # The lower one: the least value with half of the weight at or below it.
+def find_median(weights: Sequence[int], values: Sequence[int]) -> int:
+    """Find the lower median: the least value with half of the weight at or below it."""
     order = sorted(range(len(values)), key=lambda k: values[k])
     reached = accumulate(weights[k] for k in order)
     return next(values[k] for k, weight in zip(order, reached, strict=True) if 2 * weight >= sum(weights))
@@ -216,7 +216,7 @@ def _find_geometric_median(weights: Sequence[int], products: Integers) -> list[i
     coefficients = _apportion(weights, sum(weights), _ONE)
     for _ in range(_STEPS):
         distances = _compute_distances_from(coefficients, products)
-        smoothing = 1 + (_find_median(weights, distances) >> 14)
+        smoothing = 1 + (find_median(weights, distances) >> 14)
         scale = (max(distances) + smoothing) << 32
         pulls = [
             weight * (scale // (distance + smoothing)) for weight, distance in zip(weights, distances, strict=True)
