@@ -12,7 +12,7 @@ from openflock.protocol.calls import Settled
 from openflock.protocol.job import MAX_JOB_SIZE, BadJob, decode_job
 from openflock.protocol.ports import BlobCorrupt, BlobMissing, BlobStore, Entry
 from openflock.protocol.replay import Divergence, Replica, Step
-from openflock.protocol.types import Digest, Genesis, Outcome, Phase, Proposal, Round, State, Verdict
+from openflock.protocol.types import Digest, Genesis, Merged, Outcome, Phase, Proposal, Round, State, Verdict
 from openflock.update.admission import Inadmissible
 from openflock.update.codec import get_digest
 from openflock.update.container import Malformed
@@ -44,16 +44,16 @@ def audit(genesis: Genesis, entries: Sequence[Entry], store: BlobStore, on_round
     check_genesis(genesis, reader)
     updates = merges = rounds = 0
     replica = Replica(genesis)
-    built_on = replica.state.digest
+    built_on, earlier = replica.state.digest, replica.state.merged
     for step in replay(replica, entries):
         settled = next((event for event in step.events if isinstance(event, Settled)), None)
         if settled is None or step.state.ended is None:
             continue
         updates += check_updates(genesis, step.state.ended, built_on, reader)
         if settled.outcome == Outcome.MERGED:
-            check_merge(genesis, step.state.ended, built_on, settled, reader)
+            check_merge(genesis, step.state.ended, built_on, earlier, settled, reader)
             merges += 1
-        built_on = settled.digest
+        built_on, earlier = settled.digest, step.state.merged
         rounds += 1
         on_round(rounds)
     state = replica.state
@@ -112,11 +112,16 @@ def explain_inadmissible(genesis: Genesis, proposal: Proposal, built_on: Digest,
     return ""
 
 
-def check_merge(genesis: Genesis, ended: Round, built_on: Digest, settled: Settled, reader: Reader) -> None:
+def check_merge(
+    genesis: Genesis, ended: Round, built_on: Digest, earlier: Sequence[Merged], settled: Settled, reader: Reader
+) -> None:
     """Merge again and compare with what was attested."""
-    where, state, ceiling = f"round {ended.number}", reader.fetch_state(built_on), genesis.rules.norm_ceiling
+    where, state, rules = f"round {ended.number}", reader.fetch_state(built_on), genesis.rules
     try:
-        merge = compute_merge(genesis.rules, ended, state, lambda proposal: reader.admit(state, proposal, ceiling))
+        past = reader.recall(state, earlier)
+        merge = compute_merge(
+            rules, ended, state, lambda proposal: reader.admit(state, proposal, rules.norm_ceiling), past
+        )
     except (Inadmissible, BlobMissing, BlobCorrupt) as error:
         raise AuditFailure(f"{where}: cannot merge again: {error}") from error
     merged = merge.compute_digest()

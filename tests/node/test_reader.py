@@ -5,7 +5,7 @@ import pytest
 from openflock.edge.blobs import DirectoryStore
 from openflock.node.reader import KEPT_STATES, Reader, remember
 from openflock.protocol.ports import BlobCorrupt, BlobMissing
-from openflock.protocol.types import Proposal
+from openflock.protocol.types import Merged, Proposal
 from openflock.update.admission import Inadmissible
 from openflock.update.codec import encode_state, encode_update, get_digest, max_update_size, stream_state
 from openflock.update.container import Malformed
@@ -95,3 +95,39 @@ def test_the_oldest_goes_first():
     for key in "abcd":
         remember(kept, 3, key, key.upper())
     assert kept == {"b": "B", "c": "C", "d": "D"}
+
+
+# --- What was merged before ----------------------------------------------------------------------------------
+
+LATER = replace(STATE, step=2)  # trains what the first trains; one round lies between
+
+
+def merge(reader, blob):
+    """The round that merged a blob into the first state, and one between."""
+    return [Merged(get_digest(STATE), (publish(reader, blob),)), Merged(bytes(32), (Proposal(bytes(32), 9),))]
+
+
+def test_what_comparable_rounds_merged_is_fetched_and_no_more(reader):
+    [found] = reader.recall(LATER, merge(reader, GOOD))
+    assert encode_update(found) == GOOD
+    assert found.parent == get_digest(STATE)
+    assert reader.recall(LATER, merge(reader, GOOD)) == [found]
+
+
+def test_what_was_admitted_in_its_round_is_remembered_in_a_later_one(reader, tmp_path):
+    merged = merge(reader, GOOD)
+    admitted = reader.admit(STATE, merged[0].proposals[0], CEILING)
+    (tmp_path / merged[0].proposals[0].digest.hex()).unlink()
+    assert reader.recall(LATER, merged) == [admitted]
+
+
+def test_nobody_can_say_what_is_old_without_what_was_merged(reader, tmp_path):
+    merged = merge(reader, GOOD)
+    (tmp_path / merged[0].proposals[0].digest.hex()).unlink()
+    with pytest.raises(BlobMissing):
+        reader.recall(LATER, merged)
+
+
+def test_what_a_false_majority_merged_and_is_no_update_is_left_out(reader):
+    assert reader.recall(LATER, merge(reader, b"no update")) == []
+    assert reader.recall(LATER, [replace(merge(reader, GOOD)[0], base=bytes(32)), Merged(bytes(32), ())]) == []

@@ -356,3 +356,22 @@ def test_an_old_update_sent_again_earns_nothing_and_costs_nothing():
     assert get_losses(ledger, RIVAL) == {}
     pays = {get_credits(ledger, node)[Reason.PROPOSAL] for node in (PROPOSER, VOTER)}
     assert len(pays) == 1
+
+
+def test_the_last_merges_are_kept_by_what_they_merged_and_into_what():
+    ledger = make_ledger(rounds=9)
+    states = [make_digest(f"state {number}") for number in range(6)]
+    for number, digest in enumerate(states):
+        mark = against(RIVAL, Mark(-500) if number == 5 else GOOD)
+        play_round(ledger, Play(mark=mark, digest=lambda *_, digest=digest: digest))
+    assert [each.base for each in ledger.state.merged] == states[1:5]
+    assert [len(each.proposals) for each in ledger.state.merged] == [5, 5, 5, 4]
+    assert set(ledger.state.merged[-1].proposals) < set(ledger.state.ended.proposals.values())
+
+
+def test_a_round_that_moves_nothing_leaves_the_last_merges():
+    ledger = play_round(make_ledger(rounds=9))
+    kept = ledger.state.merged
+    play_round(ledger, Play(absent={Act.BALLOT: NODES}))
+    assert get_outcome(ledger) == Outcome.VOID
+    assert ledger.state.merged == kept

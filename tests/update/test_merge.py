@@ -6,14 +6,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from openflock.protocol.payout import is_stale
 from openflock.protocol.recipe import Recipe
-from openflock.protocol.types import Judgement, Proposal, Round, Seat, Verdict
+from openflock.protocol.types import Judgement, Merged, Proposal, Round, Seat, Verdict
 from openflock.update.admission import Inadmissible, check_admission
 from openflock.update.aggregate import compute_candidate
 from openflock.update.codec import decode_state, digest, encode_state, encode_update, get_update_layout, make_update
 from openflock.update.fixed import initial_state
 from openflock.update.geometry import compute_products
-from openflock.update.merge import compute_merge, list_accepted, needs_products
+from openflock.update.merge import compute_merge, list_accepted, list_comparable, needs_products
 from openflock.update.robust import compute_grouped_plan, compute_plan
 
 from ..protocol.helpers import make_rules
@@ -40,7 +41,7 @@ def draw_update(seed, recipe=PLAIN, size=2**20):
     return make_update(state, delta)
 
 
-def merge(seeds, verdicts=None, weights=None, shuffle=0, rules=RULES, recipe=PLAIN, domains=None):
+def merge(seeds, verdicts=None, weights=None, shuffle=0, rules=RULES, recipe=PLAIN, domains=None, past=()):
     """Merge updates drawn from seeds, one a slot (None: nothing published)."""
     blobs = {slot: encode_update(draw_update(seed, recipe)) for slot, seed in enumerate(seeds) if seed is not None}
     domains = domains or [seed and seed % 2 for seed in seeds]
@@ -54,7 +55,7 @@ def merge(seeds, verdicts=None, weights=None, shuffle=0, rules=RULES, recipe=PLA
     def admit(proposal):
         return check_admission(state, found[proposal.digest], rules.norm_ceiling)
 
-    return compute_merge(rules, current, state, admit, shuffle)
+    return compute_merge(rules, current, state, admit, past, shuffle)
 
 
 def read_word(word, slots):
@@ -137,7 +138,7 @@ def test_a_clipped_giant_moves_the_merge_no_further_than_the_median():
         1, proposers=(Seat("a", 2), Seat("b", 1)), proposals=proposals, judgements=(Judgement(GOOD), Judgement(GOOD))
     )
     merged = compute_merge(
-        RULES, current, state, lambda proposal: check_admission(state, blobs[proposal.digest], 2**40)
+        RULES, current, state, lambda proposal: check_admission(state, blobs[proposal.digest], 2**40), []
     )
     moved = decode_state(b"".join(merged.stream())).factors["B"]
     assert 0 < np.abs(moved).max() <= 2**11
@@ -170,6 +171,25 @@ def test_sixteen_slots_fit_the_word():
     merged = merge([*range(15), 0])
     assert read_word(merged.duplicates, 16) == [*range(15), 0]
     assert merged.duplicates < 2**64
+
+
+@pytest.mark.parametrize("recipe", [PLAIN, STACK, KRUM])
+def test_what_was_merged_before_is_called_stale_and_merged_all_the_same(recipe):
+    seeds, verdicts, past = [1, 2, 4, 5, 2], [GOOD, GOOD, BAD, Verdict.UNPAID, GOOD], map_updates([2, 4, 5], recipe)
+    merged, fresh = (merge(seeds, verdicts, recipe=recipe, past=each) for each in (past, []))
+    assert [slot for slot in range(5) if is_stale(merged.duplicates, slot)] == [1, 3, 4]
+    assert merged.duplicates % 2**64 == fresh.duplicates
+    assert fresh.duplicates < 2**64
+    assert merged.compute_digest() == fresh.compute_digest()
+
+
+@pytest.mark.parametrize(("mode", "wanted"), [("alternate", [4, 2]), ("ffa", [5, 4]), ("stack", [5, 4])])
+def test_comparable_are_the_last_two_rounds_that_trained_the_same(mode, wanted):
+    merged = [Merged(bytes([number]), ()) for number in range(6)]
+    state = start(Recipe(mode))
+    assert list_comparable(state, merged) == [merged[number] for number in wanted]
+    assert list_comparable(state, merged[:1]) == ([] if mode == "alternate" else merged[:1])
+    assert list_comparable(state, []) == []
 
 
 def test_shuffling_names_the_same_duplicates():

@@ -82,9 +82,10 @@ class Node:
         return None
 
     def fetch_ahead(self, state: State) -> None:
-        """Fetch and admit what this node will judge; raise BlobMissing, BlobCorrupt or Unreachable if some lacks.
+        """Fetch what this node will judge, and what old updates are known by.
 
-        What was admitted once is remembered, so that a store may fail when the vote begins.
+        What was admitted once is remembered, so that a store may fail when the vote begins. Raises BlobMissing,
+        BlobCorrupt or Unreachable if some of it lacks.
         """
         me, current, failure = self.identity.address, state.round, None
         if not find_weight(current.voters, me) or (Act.BALLOT, me) in current.commitments:
@@ -98,6 +99,7 @@ class Node:
                 continue
             except (BlobMissing, BlobCorrupt, Unreachable) as error:
                 failure = error
+        self.reader.recall(base, state.merged)
         if failure:
             raise failure
 
@@ -198,9 +200,9 @@ class Node:
             marks = self.voter.mark_proposals(self.model, self.reader, rules, current, state.digest, me)
             return Reveal(me, compute_ballot(marks), salt)
         try:
-            merge = self.voter.merge(self.reader, rules, current, state.digest)
+            merge = self.voter.merge(self.reader, rules, current, state.digest, state.merged)
         except (BlobMissing, BlobCorrupt, Inadmissible):
-            return None  # what cannot be merged cannot be attested; the ballot said why
+            return None  # what cannot be merged, or not be told from what is old, cannot be attested
         self._serve_on(state)
         merged = self.outbox.put_stream(merge.stream())
         candidate = decode_state(self.outbox.fetch(merged, MAX_STATE_SIZE), merged)

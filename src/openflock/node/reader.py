@@ -1,17 +1,19 @@
 """Read states and updates by digest; what was decoded and admitted is remembered, since every act needs it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from threading import Lock
 from typing import Any
 
 from openflock.protocol.ports import Blob, BlobStore
-from openflock.protocol.types import Digest, Proposal
+from openflock.protocol.types import Digest, Merged, Proposal
 from openflock.update.admission import check_admission, check_size
-from openflock.update.codec import Update, decode_state, get_digest
+from openflock.update.codec import Update, decode_state, decode_update, get_digest
+from openflock.update.container import Malformed
 from openflock.update.fixed import GlobalState
+from openflock.update.merge import list_comparable
 
 MAX_STATE_SIZE = 2**40  # a state is named by the ledger's agreement, not by a peer
-KEPT_STATES, KEPT_UPDATES = 4, 32  # an update takes little memory: its bytes are the store's
+KEPT_STATES, KEPT_UPDATES = 4, 64  # an update takes little memory: its bytes are the store's
 
 
 class Reader:
@@ -45,6 +47,27 @@ class Reader:
             check_size(state, proposal.size)
             update = check_admission(state, self.store.fetch(proposal.digest, proposal.size), norm_ceiling)
             with self._lock:  # a merge admits several at once
+                remember(self._updates, KEPT_UPDATES, key, update)
+        return update
+
+    def recall(self, state: GlobalState, merged: Sequence[Merged]) -> list[Update]:
+        """Fetch what the rounds comparable to this state's next one merged: old updates are known by it.
+
+        Raises BlobMissing or BlobCorrupt. What a false majority merged, and is no update, is left out.
+        """
+        named = [(each.base, proposal) for each in list_comparable(state, merged) for proposal in each.proposals]
+        found = [self._recall(state, base, proposal) for base, proposal in named]
+        return [update for update in found if update is not None]
+
+    def _recall(self, state: GlobalState, base: Digest, proposal: Proposal) -> Update | None:
+        key = (base, proposal.digest, proposal.size)
+        update = self._updates.get(key)
+        if update is None:
+            try:
+                update = decode_update(state, self.store.fetch(proposal.digest, proposal.size), base)
+            except Malformed:
+                return None
+            with self._lock:
                 remember(self._updates, KEPT_UPDATES, key, update)
         return update
 

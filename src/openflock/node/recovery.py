@@ -48,7 +48,8 @@ def list_merges(genesis: Genesis, entries: Sequence[Entry]) -> list[tuple[Digest
 
 def _merge(genesis: Genesis, before: Digest, ended: Round, reader: Reader) -> Digest:
     state, ceiling = reader.fetch_state(before), genesis.rules.norm_ceiling
-    merge = compute_merge(genesis.rules, ended, state, lambda proposal: reader.admit(state, proposal, ceiling))
+    # What is old decides pay, not the state.
+    merge = compute_merge(genesis.rules, ended, state, lambda proposal: reader.admit(state, proposal, ceiling), past=())
     return reader.put_state(merge.stream())
 
 

@@ -13,10 +13,10 @@ from openflock.node.watch import Watch, watch_nothing
 from openflock.protocol.ballot import Mark
 from openflock.protocol.ports import BlobCorrupt, BlobMissing, Unreachable
 from openflock.protocol.rules import Rules
-from openflock.protocol.types import Address, Digest, Flag, Round, Witness
+from openflock.protocol.types import Address, Digest, Flag, Merged, Proposal, Round, Witness
 from openflock.update.admission import Inadmissible
 from openflock.update.aggregate import compute_dosed, compute_share
-from openflock.update.codec import get_digest
+from openflock.update.codec import Update, get_digest
 from openflock.update.fixed import GlobalState
 from openflock.update.merge import Merge, compute_merge
 
@@ -91,12 +91,15 @@ class Voter:
                     return True
         return False
 
-    def merge(self, reader: Reader, rules: Rules, current: Round, base: Digest) -> Merge:
-        """Merge what was accepted; raises BlobMissing, BlobCorrupt or Inadmissible where it cannot be computed."""
+    def merge(self, reader: Reader, rules: Rules, current: Round, base: Digest, merged: Sequence[Merged] = ()) -> Merge:
+        """Merge what was accepted, after the rounds `merged`; raises BlobMissing, BlobCorrupt or Inadmissible."""
         state = reader.fetch_state(base)
-        return compute_merge(
-            rules, current, state, lambda proposal: reader.admit(state, proposal, rules.norm_ceiling), self.shuffle
-        )
+        past = reader.recall(state, merged)
+
+        def admit(proposal: Proposal) -> Update:
+            return reader.admit(state, proposal, rules.norm_ceiling)
+
+        return compute_merge(rules, current, state, admit, past, self.shuffle)
 
     def is_harmful(self, model: Model, reader: Reader, rules: Rules, base: Digest, candidate: GlobalState) -> bool:
         """Say whether to veto a merge: updates harmless alone can be harmful in sum; what cannot be said is no veto."""

@@ -196,6 +196,14 @@ class Proposal:
 
 
 @dataclass(frozen=True)
+class Merged:
+    """What one round merged, and into which state: by that an old update is known when it comes again."""
+
+    base: Digest
+    proposals: tuple[Proposal, ...]
+
+
+@dataclass(frozen=True)
 class Witness:
     """An opened accusation of one proposal: who, with which bond, and the blob that says how to re-test it."""
 
@@ -285,6 +293,7 @@ class State:
     finals: dict[int, bytes] = field(default_factory=dict)  # rounds that an appeal decided
     cancelled: bool = False
     ended: Round | None = None  # the last round that was settled, for who looks back; no rule reads it
+    merged: tuple[Merged, ...] = ()  # the last rounds that moved the global state, the newest last; as little a rule's
 
     def copy(self) -> "State":
         """Give a draft whose containers can change without touching this one."""

@@ -117,13 +117,17 @@ def encode_update(update: Update) -> bytes:
     return pack(_describe_update(update.parent, update.layout.width, update.encoding), arrays)
 
 
-def decode_update(state: GlobalState, blob: Blob) -> Update:
-    """Decode an update of a state; Malformed unless encoding it gives `blob` again."""
+def decode_update(state: GlobalState, blob: Blob, parent: bytes | None = None) -> Update:
+    """Decode an update of a state; Malformed unless encoding it gives `blob` again.
+
+    `parent` is the digest of the state that it is of, if that is an earlier one which trained the same factors.
+    """
+    parent = parent or get_digest(state)
     layout, encoding = get_update_layout(state, _read_width(state, blob)), state.recipe.encoding
-    metadata = _describe_update(get_digest(state), layout.width, encoding)
+    metadata = _describe_update(parent, layout.width, encoding)
     arrays = unpack(blob, metadata, _list_update_specs(layout, encoding, state.trained))
     parts = {factor: Coded(arrays[f"{factor}.scales"], arrays[f"{factor}.codes"]) for factor in state.trained}
-    update = Update(get_digest(state), layout, encoding, parts)
+    update = Update(parent, layout, encoding, parts)
     for factor in state.trained:
         _check_part(update, factor)
     return update

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,22 +12,23 @@ from openflock.protocol.ports import Blob
 from openflock.protocol.recipe import Recipe
 from openflock.protocol.rules import Rules
 from openflock.protocol.settlement import MERGED_VERDICTS
-from openflock.protocol.types import Proposal, Round
+from openflock.protocol.types import Merged, Proposal, Round
 from openflock.update.aggregate import stream_candidate
 from openflock.update.ahead import map_ahead
 from openflock.update.codec import Update, hash_stream
-from openflock.update.duplicates import find_duplicates
+from openflock.update.duplicates import find_duplicates, find_stale
 from openflock.update.fixed import GlobalState
 from openflock.update.geometry import compute_norm, compute_products
 from openflock.update.plan import AnyPlan
 from openflock.update.robust import compute_grouped_plan, compute_plan
 
+COMPARED: Final = 2  # rounds: what is older does half of what a new update does, and would have to be fetched
 Admit = Callable[[Proposal], Update]
 
 
 @dataclass(frozen=True)
 class Merge:
-    """What honest voters attest: the candidate, and 4 bits a slot naming the lowest near-duplicate."""
+    """What honest voters attest: the candidate, and the word that says which updates are alike, and which are old."""
 
     state: GlobalState
     updates: Sequence[Update]
@@ -47,17 +49,24 @@ def list_accepted(current: Round) -> list[int]:
     return [slot for slot, judgement in enumerate(current.judgements) if judgement.verdict in MERGED_VERDICTS]
 
 
-def compute_merge(rules: Rules, current: Round, state: GlobalState, admit: Admit, shuffle: int = 0) -> Merge:
+def list_comparable(state: GlobalState, merged: Sequence[Merged]) -> list[Merged]:
+    """List the last rounds that trained what this state's next round trains; the last of `merged` led to the state."""
+    period = 2 if state.recipe.mode == "alternate" else 1
+    return list(merged[-period::-period])[:COMPARED]
+
+
+def compute_merge(
+    rules: Rules, current: Round, state: GlobalState, admit: Admit, past: Sequence[Update], shuffle: int = 0
+) -> Merge:
     """Merge the accepted updates of a judged round, weighted by seats; exact, so all nodes get the same bytes.
 
-    `shuffle` seeds another order of summation, for who wants to see that it changes nothing.
+    `past` are the updates that comparable rounds merged: what says nothing beyond them is stale. `shuffle` seeds
+    another order of summation, for who wants to see that it changes nothing.
     Raises what `admit` raises: Inadmissible if a false majority accepted what no honest node may merge.
     """
     accepted = list_accepted(current)
     updates = list(map_ahead(admit, [current.proposals[slot] for slot in accepted]))
-    originals = find_duplicates(state, updates, rules.duplicate_cosine)
-    named = dict(zip(accepted, (accepted[position] for position in originals), strict=True))
-    word = sum(named.get(slot, slot) << (4 * slot) for slot in range(len(current.proposers)))
+    word = _compute_word(rules, current, state, updates, past)
     # By digest: the order of appended components must not depend on who merges.
     order = sorted(range(len(accepted)), key=lambda i: (current.proposals[accepted[i]].digest, accepted[i]))
     if shuffle and state.recipe.mode != "stack":
@@ -75,6 +84,17 @@ def compute_merge(rules: Rules, current: Round, state: GlobalState, admit: Admit
 def needs_products(recipe: Recipe) -> bool:
     """Answer whether a recipe compares updates with one another; the others need norms at most."""
     return recipe.mixing or recipe.aggregator in ("krum", "multi_krum", "geometric_median")
+
+
+def _compute_word(
+    rules: Rules, current: Round, state: GlobalState, updates: Sequence[Update], past: Sequence[Update]
+) -> int:
+    accepted = list_accepted(current)
+    originals = find_duplicates(state, updates, rules.duplicate_cosine)
+    named = dict(zip(accepted, (accepted[position] for position in originals), strict=True))
+    stale = dict(zip(accepted, find_stale(state, updates, past, rules.duplicate_cosine), strict=True))
+    slots = range(len(current.proposers))
+    return sum(named.get(slot, slot) << (4 * slot) | stale.get(slot, False) << (64 + slot) for slot in slots)
 
 
 def _measure(state: GlobalState, updates: Sequence[Update]) -> NDArray[np.object_]:

@@ -8,7 +8,7 @@ from openflock.audit import check_merge, check_updates
 from openflock.node.reader import Reader
 from openflock.protocol.calls import Settled
 from openflock.protocol.replay import Step
-from openflock.protocol.types import Digest, Genesis, Outcome
+from openflock.protocol.types import Digest, Genesis, Merged, Outcome
 
 
 @dataclass
@@ -20,6 +20,7 @@ class Auditor:
     log: BoundLogger
     since: int  # time of the chain
     built_on: Digest = field(init=False)
+    earlier: tuple[Merged, ...] = field(default=(), init=False)
 
     def __post_init__(self) -> None:
         """Begin with the initial state."""
@@ -31,7 +32,7 @@ class Auditor:
             if isinstance(event, Settled):
                 if step.time >= self.since:
                     self.check(event, step)
-                self.built_on = event.digest
+                self.built_on, self.earlier = event.digest, step.state.merged
 
     def check(self, settled: Settled, step: Step) -> None:
         """Check one round's updates, and its merge."""
@@ -40,5 +41,5 @@ class Auditor:
             return
         count = check_updates(self.genesis, ended, self.built_on, self.reader)
         if settled.outcome == Outcome.MERGED:
-            check_merge(self.genesis, ended, self.built_on, settled, self.reader)
+            check_merge(self.genesis, ended, self.built_on, self.earlier, settled, self.reader)
         self.log.info("audited", round=settled.round, updates=count, digest=settled.digest)
