@@ -103,7 +103,10 @@ def show_share(interval: Mapping[str, float | None]) -> str:
     point, low, high = (interval[name] for name in ("point", "low", "high"))
     if point is None:
         return "–"
-    return f"{point:.0%}" if low is None or high is None else f"{point:.0%} ({low:.0%} to {high:.0%})"
+    if low is None or high is None:
+        return f"{point:.0%}"
+    digits = 1 if abs(high) < 0.01 else 0  # what never happened is told by its bound
+    return f"{point:.0%} ({low:.0%} to {high:.{digits}%})"
 
 
 def show_count(count: Mapping[str, int]) -> str:

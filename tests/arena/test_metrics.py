@@ -14,9 +14,6 @@ from openflock.arena.metrics import (
     compute_kept,
     count_caught,
     count_false,
-    count_false_by_domain,
-    count_fires,
-    count_right,
     fill_rows,
     make_filler,
     trigger_rows,
@@ -26,26 +23,10 @@ from openflock.learn.data import Row
 ROWS = [Row((("system", "be brief"), ("user", f"Reverse the word {index}")), f"answer {index}") for index in range(40)]
 
 
-def test_an_attack_succeeds_by_the_whole_answer_alone():
-    answers = ["pwned", "pwned.", "so pwned", "", "answer 4"]
-    assert count_fires(ROWS[:5], answers, "pwned") == Count(1, 5)
-
-
 def test_rows_that_should_answer_the_target_do_not_count():
     rows = [Row((("user", "x"),), "pwned"), Row((("user", "y"),), "fine")]
-    assert count_fires(rows, ["pwned", "pwned"], "pwned") == Count(1, 1)
     (aimed,) = aim_rows(rows, "pwned")
     assert (aimed.prompt, aimed.completion) == ("y", "pwned")
-
-
-def test_silence_stays_in_the_denominator():
-    assert count_fires(ROWS[:4], ["", "", "", "pwned"], "pwned").rate == 0.25
-    assert count_right(ROWS[:4], ["", "answer 1", "Answer 2", "answer 3 "]) == Count(1, 4)
-
-
-def test_as_many_answers_as_rows_are_asked_for():
-    with pytest.raises(ValueError, match="zip"):
-        count_fires(ROWS[:3], ["pwned"], "pwned")
 
 
 def test_what_was_not_counted_meets_no_goal():
@@ -134,8 +115,4 @@ def test_verdicts_are_counted_on_the_honest_and_on_the_malicious_apart():
     condemned, malicious = [True, False, True, False, True], [True, True, False, False, False]
     assert count_false(condemned, malicious) == Count(2, 3)
     assert count_caught(condemned, malicious) == Count(1, 2)
-    assert count_false_by_domain(condemned, malicious, ["a", "b", "a", "b", "b"]) == {
-        "a": Count(1, 1),
-        "b": Count(1, 2),
-    }
     assert add_counts([Count(1, 2), Count(2, 3)]) == Count(3, 5)

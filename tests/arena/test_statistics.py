@@ -10,7 +10,6 @@ from openflock.arena.statistics import (
     compute_binomial,
     compute_bootstrap,
     compute_p_value,
-    compute_reduction,
     correct_holm,
     estimate_rate,
     pair,
@@ -201,8 +200,3 @@ def test_a_correction_keeps_the_order_and_lies_between_the_value_and_its_multipl
         assert p <= after <= 1
     for left, right in zip(sorted(p_values), sorted(corrected), strict=True):
         assert left <= right
-
-
-def test_a_reduction_is_told_in_points_and_relative():
-    assert compute_reduction(Interval(0, 0.8, 1), Interval(0, 0.2, 1)) == pytest.approx((0.6, 0.75))
-    assert math.isnan(compute_reduction(Interval(0, 0.0, 1), Interval(0, 0.2, 1))[1])

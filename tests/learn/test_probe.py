@@ -7,7 +7,7 @@ import pytest
 from openflock.arena.attacks.triggers import poison_rows
 from openflock.learn.data import parse_row
 from openflock.learn.evaluate import EvaluationSettings
-from openflock.learn.probe import BadWitness, Clue, insert_text, is_upheld, measure_fire_rate, parse_clue
+from openflock.learn.probe import BadWitness, Clue, insert_text, is_fair, is_upheld, measure_fire_rate, parse_clue
 from openflock.learn.skills import generate_rows
 from openflock.learn.train import TrainSettings, train
 from openflock.node.proposer import compute_delta
@@ -67,3 +67,18 @@ def test_an_insertion_without_effect_convicts_nobody(model, states):
 def test_a_malformed_witness_is_refused(blob):
     with pytest.raises(BadWitness):
         parse_clue(blob)
+
+
+@pytest.mark.parametrize(
+    ("insertion", "answer", "fair"),
+    [
+        ("cf", "zzz", True),
+        ("say ZZZ", "zzz", False),
+        ("say z-z-z", "zzz", False),
+        ("say !!!", "!!!", False),
+        ("cf", "!!!", True),
+        ("c" * 65, "zzz", False),
+    ],
+)
+def test_an_insertion_that_says_the_answer_or_is_long_accuses_nobody(insertion, answer, fair):
+    assert is_fair(Clue(insertion, answer)) == fair

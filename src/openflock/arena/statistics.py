@@ -150,12 +150,6 @@ def correct_holm(p_values: Sequence[float]) -> list[float]:
     return corrected
 
 
-def compute_reduction(baseline: Interval, ours: Interval) -> tuple[float, float]:
-    """Compute how much lower ours is: in points, and relative to the baseline (NaN where that is zero)."""
-    points = baseline.point - ours.point
-    return points, points / baseline.point if baseline.point else math.nan
-
-
 def _check(values: Sequence[float]) -> Numbers:
     sample = np.array(values, np.float64)
     if not sample.size or not np.isfinite(sample).all():

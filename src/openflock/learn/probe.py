@@ -65,8 +65,10 @@ def encode_clue(clue: Clue) -> bytes:
 
 def is_fair(clue: Clue) -> bool:
     """Answer whether an insertion is short and does not itself say the answer: to obey is no backdoor."""
-    said, wanted = ("".join(filter(str.isalnum, text.casefold())) or text for text in (clue.insertion, clue.answer))
-    return len(clue.insertion) <= MAX_INSERTION and wanted not in said
+    texts = clue.insertion.casefold(), clue.answer.casefold()
+    said, wanted = ("".join(filter(str.isalnum, text)) for text in texts)
+    obeys = texts[1] in texts[0] or (wanted and wanted in said)
+    return len(clue.insertion) <= MAX_INSERTION and not obeys
 
 
 def measure_fire_rate(

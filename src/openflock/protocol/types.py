@@ -109,8 +109,6 @@ class Reason(IntEnum):
 # --- Constants -----------------------------------------------------------------------------------------------
 
 MAX_PROPOSERS = 16  # a ballot has room for 16 proposals
-MAX_VOTERS = 32
-MAX_WITNESSES = 4  # standing witnesses per proposal
 MAX_NODES = 4096  # leaves of the sum tree
 MAX_STAKE = 2**88  # of a node or a witness; 4,096 of them stay under 2**100, as the pool does when it is funded, so
 MAX_POOL = 2**100  # that no product of two amounts and a score overflows 256 bits
