@@ -34,22 +34,32 @@ def resolve_all(ledger):
 
 
 @pytest.fixture
-def honest(tmp_path):
-    return play(pitch_camp(tmp_path / "honest")).state.digest
+def honesty(tmp_path):
+    return play_with(tmp_path / "honest")
 
 
-def test_one_liar_of_four_is_outvoted_without_an_appeal(tmp_path, honest):
+@pytest.fixture
+def honest(honesty):
+    return honesty[1].state.digest
+
+
+def get_pay(camp, ledger):
+    return {
+        role: sum(get_credits(ledger, node.identity.address).values())
+        for role, node in zip(ROLES, camp.nodes, strict=True)
+    }
+
+
+def test_one_liar_of_four_is_outvoted_without_an_appeal(tmp_path, honesty, honest):
     camp, ledger = play_with(tmp_path, ("skeptic", [Act.ATTESTATION]))
     resolve_all(ledger)
     assert get_outcomes(ledger) == [Outcome.MERGED]
     assert ledger.state.digest == honest
     assert get_payers(ledger) == {}
     assert not any(event.phase == Phase.REATTEST for event in get_events(ledger, Entered))
-    pay = {
-        role: sum(get_credits(ledger, node.identity.address).values())
-        for role, node in zip(ROLES, camp.nodes, strict=True)
-    }
-    assert pay["skeptic"] < pay["voter"]
+    pay, before = get_pay(camp, ledger), get_pay(*honesty)
+    assert pay["skeptic"] < before["skeptic"]
+    assert all(pay[role] == before[role] for role in ROLES if role != "skeptic")
 
 
 def test_two_liars_of_four_force_an_appeal_and_pay_for_it_alone(tmp_path, honest):
