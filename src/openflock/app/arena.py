@@ -17,15 +17,15 @@ from openflock.arena.attacks.bombs import BOMBS
 from openflock.arena.cells import Record, compute_cell_digest, name_machine, run_cell
 from openflock.arena.checking import choose_cells, find_differences
 from openflock.arena.defences import DEFENCES
-from openflock.arena.earnings import BadEarnings, Earning, read_earnings
-from openflock.arena.figures import draw_all
-from openflock.arena.goals import describe_summary, list_goals
 from openflock.arena.grid import RunFile, run_missing
 from openflock.arena.optimizers import OPTIMIZERS, ServerSettings
-from openflock.arena.report import build_report
+from openflock.arena.report.earnings import BadEarnings, Earning, read_earnings
+from openflock.arena.report.figures import draw_all
+from openflock.arena.report.goals import describe_summary, list_goals
+from openflock.arena.report.page import build_report
+from openflock.arena.report.summary import summarize
 from openflock.arena.settings import DefenceTable, GridTable, list_cells
 from openflock.arena.statistics import Goal
-from openflock.arena.summary import summarize
 from openflock.edge.blobs import write_atomically
 from openflock.protocol.recipe import Recipe
 

@@ -5,13 +5,13 @@ import re
 import pytest
 
 from openflock.app.arena import describe
-from openflock.arena.figures import draw_all
-from openflock.arena.goals import describe_summary, list_goals
-from openflock.arena.report import build_report
+from openflock.arena.report.figures import draw_all
+from openflock.arena.report.goals import describe_summary, list_goals
+from openflock.arena.report.page import build_report
+from openflock.arena.report.summary import summarize
 from openflock.arena.statistics import Interval
-from openflock.arena.summary import summarize
 
-from .grids import make_grid
+from ..grids import make_grid
 
 DOMAINS = ["reverse", "shift"]
 

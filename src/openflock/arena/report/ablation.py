@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from openflock.arena.report.summary import Place, Runs, Summary, bound, find_reference, get_asr, measure_kept
 from openflock.arena.settings import DefenceTable, GridTable
 from openflock.arena.statistics import Interval, pair
-from openflock.arena.summary import Place, Runs, Summary, bound, find_reference, get_asr, measure_kept
 
 # Keys of a defence's table that make one layer together; any other key is a layer by itself.
 TOGETHER: Final = {

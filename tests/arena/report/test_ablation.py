@@ -2,16 +2,16 @@ import json
 
 import pytest
 
-from openflock.arena.ablation import compare_tables, list_ablations, measure_ablations
-from openflock.arena.earnings import BadEarnings, read_earnings
-from openflock.arena.figures import draw_all
-from openflock.arena.goals import list_reductions
-from openflock.arena.report import build_report
+from openflock.arena.report.ablation import compare_tables, list_ablations, measure_ablations
+from openflock.arena.report.earnings import BadEarnings, read_earnings
+from openflock.arena.report.figures import draw_all
+from openflock.arena.report.goals import list_reductions
+from openflock.arena.report.page import build_report
+from openflock.arena.report.summary import summarize
 from openflock.arena.settings import DefenceTable
-from openflock.arena.summary import summarize
 
-from .grids import TABLE, make_grid
-from .test_report import make_record, make_records
+from ..grids import TABLE, make_grid
+from .test_page import make_record, make_records
 
 DEFENCES = TABLE["defences"] | {
     "unvetoed": {"kind": "protocol", "veto": False},

@@ -6,11 +6,11 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from openflock.arena.ablation import measure_ablations
-from openflock.arena.earnings import Bounds, Earning
+from openflock.arena.report.ablation import measure_ablations
+from openflock.arena.report.earnings import Bounds, Earning
+from openflock.arena.report.summary import Place, Runs, Summary, score
 from openflock.arena.settings import GridTable
 from openflock.arena.statistics import Interval
-from openflock.arena.summary import Place, Runs, Summary, score
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

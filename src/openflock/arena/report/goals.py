@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
+from openflock.arena.report.summary import Figures, Place, Summary, get_asr, to_plain
 from openflock.arena.settings import GridTable
 from openflock.arena.statistics import Goal, compute_binomial, compute_p_value, correct_holm, pair
-from openflock.arena.summary import Figures, Place, Summary, get_asr, to_plain
 
 MOST_ASR: Final = 0.05
 MOST_DAMAGE: Final = 0.05

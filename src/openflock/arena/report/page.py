@@ -9,13 +9,13 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from openflock.arena.ablation import measure_ablations
-from openflock.arena.earnings import Earning
-from openflock.arena.goals import LEAST_REDUCTION, MOST_ASR, Reduction, list_reductions
 from openflock.arena.metrics import Count
+from openflock.arena.report.ablation import measure_ablations
+from openflock.arena.report.earnings import Earning
+from openflock.arena.report.goals import LEAST_REDUCTION, MOST_ASR, Reduction, list_reductions
+from openflock.arena.report.summary import Figures, Place, Summary
 from openflock.arena.settings import GridTable
 from openflock.arena.statistics import Goal, Interval, compute_binomial
-from openflock.arena.summary import Figures, Place, Summary
 
 # A table each: its title, what a cell shows, and how bad that is, from 0 to 1.
 HEATS: Sequence[tuple[str, Callable[[Figures], Interval | Count], Callable[[Figures], float]]] = (

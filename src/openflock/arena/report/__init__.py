@@ -1,0 +1,1 @@
+"""What a grid showed: summed up with intervals, beside its goals, drawn, and written as a page."""
