@@ -83,6 +83,7 @@ def build_defences(summary: Mapping[str, Any]) -> list[str]:
     for cell in summary["cells"]:
         places.setdefault(place_of(cell), []).append(cell)
     lines = ["| world | attack | defence | ASR | gain kept | worst domain |", "|---|---|---|--:|--:|--:|"]
+    before = len(lines)
     for _, cells in sorted(places.items()):
         if {cell["defence"] for cell in cells} - {"mean", summary["subject"]}:
             lines += [
@@ -90,7 +91,9 @@ def build_defences(summary: Mapping[str, Any]) -> list[str]:
                 f"| {show_share(c['kept'])} | {show_share(c['kept_worst'])} |"
                 for c in sorted(cells, key=lambda c: (c["asr"]["point"] is None, c["asr"]["point"]))
             ]
-    return lines
+    return (
+        lines if len(lines) > before else ["Not all seeds are run: none of the others is among the committed records."]
+    )
 
 
 def place_of(cell: Cell) -> tuple[str, ...]:
