@@ -86,6 +86,7 @@ def test_too_few_rows_are_a_users_fault(tmp_path):
 
 def test_the_arenas_own_base_knows_a_skill_and_marks_its_answers_so_nodes_have_all_to_gain():
     model = open_stage(make_cell()).world.model
+    model.clear()  # it is loaded once a process, and holds what was played last
     rows = generate_rows("shift", 40, 3, "validation")
     marked = [row | {"completion": "@" + row["completion"]} for row in rows]
     bare, known = ([parse_row(row, "x") for row in records] for records in (rows, marked))
