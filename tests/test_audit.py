@@ -1,5 +1,6 @@
 """Spoil a real run in every way that a forger might, and have the audit name it."""
 
+import gc
 import json
 import logging
 import shutil
@@ -33,7 +34,9 @@ def run(path, **changes):
 
 @pytest.fixture(scope="session")
 def honest(tmp_path_factory):
-    return run(tmp_path_factory.mktemp("audit") / "run")
+    path = run(tmp_path_factory.mktemp("audit") / "run")
+    gc.collect()  # the nodes' journals are closed with the nodes, and their logs of changes go then
+    return path
 
 
 @pytest.fixture(scope="session")
