@@ -8,7 +8,7 @@ import json
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -76,7 +76,7 @@ def play(config: Config, jobs: int, directory: Path) -> dict[str, Any]:
     witness = Witness(Recorder(run.events, world.ledger.get_genesis()), run.events, watch)
     witness.mark(0)
     build = partial(build_working_nodes, config, run)
-    with Workers(jobs, build, watch=watch) if jobs > 1 else nullcontext() as workers:
+    with closing(world.journal), Workers(jobs, build, watch=watch) if jobs > 1 else nullcontext() as workers:
         wired = (world.ledger, world.clock, world.nodes, world.creator, witness.on_entries, workers)
         state = Network(*wired).run()
     spent = [

@@ -1,6 +1,5 @@
 """Spoil a real run in every way that a forger might, and have the audit name it."""
 
-import gc
 import json
 import logging
 import shutil
@@ -34,9 +33,7 @@ def run(path, **changes):
 
 @pytest.fixture(scope="session")
 def honest(tmp_path_factory):
-    path = run(tmp_path_factory.mktemp("audit") / "run")
-    gc.collect()  # the nodes' journals are closed with the nodes, and their logs of changes go then
-    return path
+    return run(tmp_path_factory.mktemp("audit") / "run")
 
 
 @pytest.fixture(scope="session")

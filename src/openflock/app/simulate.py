@@ -111,7 +111,7 @@ def simulate(config: Config, out: Path, console: Console, jobs: int = 1) -> dict
     with build_progress(console) as progress:
         simulation = start(config, run, console, watch, progress)
         world = simulation.world
-        with closing(simulation.recorder), start_workers(simulation, jobs) as workers:
+        with closing(simulation.recorder), closing(world.journal), start_workers(simulation, jobs) as workers:
             network = Network(world.ledger, world.clock, world.nodes, world.creator, simulation.on_entries, workers)
             state = network.run()
         summary = summarize(simulation, state)

@@ -71,6 +71,7 @@ class World:
     holdings: list[Holdings]
     report_rows: dict[str, list[Row]]
     reader: Reader
+    journal: FileJournal  # to be closed when the nodes have played
     creator: Address
 
 
@@ -169,9 +170,9 @@ def build_world(config: Config, run: RunDirectory, watch: Watch, on_step: OnStep
     creator = accounts[0].address.lower()
     ledger.submit(Fund(creator, config.pool * TOKEN))
     journal = FileJournal(run.journal)
-    nodes = build_nodes(config, accounts, shares, model, reader, journal, run, watch, on_step)
+    nodes = build_nodes(Site(config, run, model, reader, journal, watch, on_step), accounts, shares)
     report = {domain: load_split(config, domain, "validation", config.rows.report) for domain in domains}
-    return World(config, domains, model.path, model, ledger, clock, nodes, shares, report, reader, creator)
+    return World(config, domains, model.path, model, ledger, clock, nodes, shares, report, reader, journal, creator)
 
 
 def build_working_nodes(config: Config, run: RunDirectory) -> list[Node]:
@@ -179,7 +180,7 @@ def build_working_nodes(config: Config, run: RunDirectory) -> list[Node]:
     shares = share_rows(config, list_data_domains(config))
     accounts, reader = create_accounts(config, len(shares) + 1), Reader(DirectoryStore(run.blobs))
     model = load_task_model(config)
-    return build_nodes(config, accounts, shares, model, reader, MemoryJournal(), run, watch_nothing, None)
+    return build_nodes(Site(config, run, model, reader, MemoryJournal()), accounts, shares)
 
 
 def load_task_model(config: Config) -> Model:
@@ -215,47 +216,39 @@ def compute_adapter_seed(config: Config) -> bytes:
     return sha256(f"adapter {config.seed}".encode()).digest()
 
 
-def build_nodes(
-    config: Config,
-    accounts: Sequence[LocalAccount],
-    shares: Sequence[Holdings],
-    model: Model,
-    reader: Reader,
-    journal: Journal,
-    run: RunDirectory,
-    watch: Watch,
-    on_step: OnStep | None,
-) -> list[Node]:
+@dataclass(frozen=True)
+class Site:
+    """What the nodes of one process share."""
+
+    config: Config
+    run: RunDirectory
+    model: Model
+    reader: Reader
+    journal: Journal
+    watch: Watch = watch_nothing
+    on_step: OnStep | None = None
+
+
+def build_nodes(site: Site, accounts: Sequence[LocalAccount], shares: Sequence[Holdings]) -> list[Node]:
     """Build all nodes; the first account is the creator's."""
-    return [
-        build_node(config, account, share, model, reader, journal, run, watch, on_step)
-        for account, share in zip(accounts[1:], shares, strict=True)
-    ]
+    return [build_node(site, account, share) for account, share in zip(accounts[1:], shares, strict=True)]
 
 
-def build_node(
-    config: Config,
-    account: LocalAccount,
-    holdings: Holdings,
-    model: Model,
-    reader: Reader,
-    journal: Journal,
-    run: RunDirectory,
-    watch: Watch,
-    on_step: OnStep | None,
-) -> Node:
+def build_node(site: Site, account: LocalAccount, holdings: Holdings) -> Node:
     """Build one node, honest or not."""
+    config, run, watch = site.config, site.run, site.watch
     train = TrainSettings(**config.train.model_dump(), max_length=config.max_length, rank=holdings.rank)
     rows, tamper, attacker = holdings.train, None, holdings.attacker
     if attacker:
         rows = poison_rows(rows, attacker.trigger, attacker.answer, attacker.share, config.seed)
         tamper = scale_delta(attacker.scale)
     feedback = Feedback(run.feedback / account.address.lower())
-    proposer = Proposer(rows, train, run.checkpoints, tamper, on_step, watch, feedback)
+    proposer = Proposer(rows, train, run.checkpoints, tamper, site.on_step, watch, feedback)
     evaluation = EvaluationSettings(max_length=config.max_length)
     voter = Voter(holdings.held_out, evaluation, config.shuffle, watch)
     identity = Identity(account.address.lower(), derive_secret(account), holdings.domain, config.stake * TOKEN)
-    return Node(identity, model, reader, journal, DirectoryStore(run.outbox, private=True), proposer, voter)
+    outbox = DirectoryStore(run.outbox, private=True)
+    return Node(identity, site.model, site.reader, site.journal, outbox, proposer, voter)
 
 
 def list_roles(world: World) -> Mapping[Address, str]:
