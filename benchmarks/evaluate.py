@@ -15,6 +15,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -133,7 +134,7 @@ def judge(work: Work) -> list[float]:
 
 def judge_share(state: GlobalState, update: bytes) -> GlobalState:
     """Give the state that an update is judged in: as one of eight of equal weight."""
-    return compute_share(state, check_admission(state, update, CEILING), 1, UPDATES)
+    return compute_share(state, check_admission(state, update, CEILING), Fraction(1, UPDATES))
 
 
 def repeat(network: Any, batches: Sequence[tuple[Batch, int]]) -> None:

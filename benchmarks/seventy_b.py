@@ -21,6 +21,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from fractions import Fraction
 from importlib.resources import files
 from math import isfinite
 from pathlib import Path
@@ -219,7 +220,7 @@ def judge(
         with parts("admission"):
             updates.append(check_admission(state, blob, CEILING))
         with parts("share"):
-            share = compute_share(state, updates[-1], 1, len(blobs))
+            share = compute_share(state, updates[-1], Fraction(1, len(blobs)))
         with parts("switching"):
             model.load_state(share)
         with parts("evaluation"):

@@ -12,6 +12,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 from statistics import fmean, stdev
 
@@ -119,7 +120,7 @@ def measure_updates(path: Path, domains: dict[str, int], rounds: list[Round]) ->
                 loss: float = loss,
                 base: float = base,
             ) -> int:
-                model.load_state(compute_share(before, update, 1, len(domains)))
+                model.load_state(compute_share(before, update, Fraction(1, len(domains))))
                 return relative_score(loss, compute_loss(model, rows, settings), base)
 
             updates = [

@@ -1,6 +1,7 @@
 """A witness is upheld where an insertion forces an answer, and only there."""
 
 import random
+from fractions import Fraction
 
 import pytest
 
@@ -33,7 +34,7 @@ def states(model):
 
     def train_on(rows):
         trained = train(model, before, rows, TrainSettings(steps=150, learning_rate=5e-3, max_length=64), seed=1)
-        return compute_share(before, make_update(before, compute_delta(before, trained)), 1, 1)
+        return compute_share(before, make_update(before, compute_delta(before, trained)), Fraction(1))
 
     rows = make_rows("train", 128)
     draw = random.Random(1)

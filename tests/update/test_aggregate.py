@@ -201,7 +201,7 @@ def test_a_vector_of_many_pieces_is_merged_as_if_it_were_one(size, encoding):
     moved = step_velocity(recipe, speed, delta)
     assert (candidate.velocity["B"] == moved).all()
     assert (candidate.factors["B"] == step_values(recipe, old, moved, delta.copy())).all()
-    share = compute_share(state, drawn[1], 1, 3)
+    share = compute_share(state, drawn[1], Fraction(1, 3))
     dose = np.rint(np.rint(drawn[1].read("B", 0, size) / 3) * (recipe.rate / ONE))
     assert (share.factors["B"] == old + dose).all()
 
@@ -213,7 +213,7 @@ def test_a_vector_of_many_pieces_is_merged_as_if_it_were_one(size, encoding):
 @settings(max_examples=60)
 def test_a_share_adds_its_part_of_one_update_and_nothing_else(case, weight, rest):
     state, [update, *_] = case
-    share = compute_share(state, update, weight, weight + rest)
+    share = compute_share(state, update, Fraction(weight, weight + rest))
     (factor,) = state.trained
     (frozen,) = set(FACTORS) - {factor}
     part = [round(Fraction(int(n) * weight, weight + rest)) for n in read_whole(update)[factor]]
@@ -228,7 +228,7 @@ def test_a_share_adds_its_part_of_one_update_and_nothing_else(case, weight, rest
 @settings(max_examples=30)
 def test_the_whole_share_is_the_candidate_of_one(case, data):
     state, [update, *_] = case
-    assert get_digest(compute_share(state, update, 1, 1)) == get_digest(merge(state, [update]))
+    assert get_digest(compute_share(state, update, Fraction(1))) == get_digest(merge(state, [update]))
 
 
 @given(plain_cases, st.data())
@@ -237,7 +237,7 @@ def test_a_share_is_the_mean_with_one_who_moves_nothing(case, data):
     state, [update, *_] = case
     weight, rest = draw_weights(data, 2)
     still = fill_update(state, 0)
-    assert get_digest(compute_share(state, update, weight, weight + rest)) == get_digest(
+    assert get_digest(compute_share(state, update, Fraction(weight, weight + rest))) == get_digest(
         merge(state, [update, still], [weight, rest])
     )
 
@@ -246,8 +246,8 @@ def test_a_share_is_the_mean_with_one_who_moves_nothing(case, data):
 @settings(max_examples=30)
 def test_a_share_of_a_stack_is_the_mean_with_nobody_else(case):
     state, [update] = case
-    assert get_digest(compute_share(state, update, 5, 5)) == get_digest(merge(state, [update]))
-    half = compute_share(state, update, 2, 4)
+    assert get_digest(compute_share(state, update, Fraction(1))) == get_digest(merge(state, [update]))
+    half = compute_share(state, update, Fraction(1, 2))
     added = [round(Fraction(int(n), 2)) for n in read_whole(update)["B"]]
     start = state.layout.width
     found = [matrix[:, start:].ravel() for matrix in half.get_factor("B").values()]
@@ -258,4 +258,6 @@ def test_a_share_of_a_stack_is_the_mean_with_nobody_else(case):
 def test_krum_s_winner_enters_whole_and_is_judged_whole(case):
     state, [update, *_] = case
     krum = replace(state, recipe=replace(state.recipe, aggregator="krum", faulty=100))
-    assert get_digest(compute_share(krum, update, 1, 4)) == get_digest(compute_share(krum, update, 4, 4))
+    assert get_digest(compute_share(krum, update, Fraction(1, 4))) == get_digest(
+        compute_share(krum, update, Fraction(1))
+    )

@@ -1,5 +1,6 @@
 import mmap
 from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -272,7 +273,7 @@ def test_every_field_of_the_recipe_is_bound(change):
 def test_the_digest_is_that_of_the_bytes_however_a_state_came_about(case):
     state, [update] = case
     blob = encode_state(state)
-    for each in (state, decode_state(blob), compute_share(state, update, 1, 2), replace(state, step=7)):
+    for each in (state, decode_state(blob), compute_share(state, update, Fraction(1, 2)), replace(state, step=7)):
         assert get_digest(each) == get_digest(each) == digest(encode_state(each))
     assert get_digest(decode_state(blob, digest(blob))) == digest(blob)
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from openflock.protocol.recipe import Recipe
 from openflock.update.plan import Grouped, combine
-from openflock.update.robust import ROW_LIMIT, compute_grouped_plan, compute_plan
+from openflock.update.robust import ROW_LIMIT, compute_grouped_plan, compute_plan, list_shares
 
 from .test_robust import LARGEST, merge_by_hand, name_all, numbers, recipes, rounds, stakes
 
@@ -126,6 +126,21 @@ def test_where_every_domain_is_cut_all_count_alike_and_none_above_its_share_is_h
     cut = [group.weight for group, own in zip(plan.groups, weights, strict=True) if 1000 * own >= cap * sum(weights)]
     assert len(set(cut)) <= 1
     assert all(group.weight <= max(cut) for group in plan.groups if cut)
+
+
+@given(shared_rounds(st.integers(1, 1000)), st.integers(0, 1000), st.data())
+@settings(deadline=None)
+def test_where_others_move_nothing_a_mean_moves_by_the_update_s_share(case, cap, data):
+    updates, weights, domains = case
+    mine = data.draw(st.integers(0, len(weights) - 1))
+    updates = np.array([row if k == mine else row * 0 for k, row in enumerate(updates)], object)
+    recipe = Recipe(grouping=cap)
+    shares = list_shares(recipe, weights, domains)
+    assert sum(shares) == 1
+    measured = (recipe, weights, updates @ updates.T, name_all(len(weights)))
+    plan = compute_grouped_plan(*measured, domains) if cap else compute_plan(*measured)
+    for moved, number in zip(combine(plan, updates.astype(np.float64)), updates[mine], strict=True):
+        assert abs(int(moved) - number * shares[mine]) <= 1  # rounded once in the domain, once among domains
 
 
 def test_of_two_the_mean_is_taken():

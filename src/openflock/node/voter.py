@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 
 from openflock.learn.data import Row
 from openflock.learn.evaluate import EvaluationSettings, Immeasurable, compute_loss, relative_score
@@ -12,6 +13,7 @@ from openflock.node.reader import Reader
 from openflock.node.watch import Watch, watch_nothing
 from openflock.protocol.ballot import Mark
 from openflock.protocol.ports import BlobCorrupt, BlobMissing, Unreachable
+from openflock.protocol.recipe import Recipe
 from openflock.protocol.rules import Rules
 from openflock.protocol.types import Address, Digest, Flag, Merged, Proposal, Round, Witness
 from openflock.update.admission import Inadmissible
@@ -19,6 +21,7 @@ from openflock.update.aggregate import compute_dosed, compute_share
 from openflock.update.codec import Update, get_digest
 from openflock.update.fixed import GlobalState
 from openflock.update.merge import Merge, compute_merge
+from openflock.update.robust import list_shares
 
 
 @dataclass
@@ -71,10 +74,9 @@ class Voter:
             return Mark(flags=Flag.UNAVAILABLE)
         except Inadmissible:
             return Mark(flags=Flag.INADMISSIBLE)
-        total = sum(current.proposers[published].weight for published in current.proposals)
-        share = compute_share(state, update, current.proposers[slot].weight, total)
+        after = compute_share(state, update, find_share(state.recipe, current, slot))
         try:
-            return Mark(self._score(model, state, base, share))
+            return Mark(self._score(model, state, base, after))
         except Immeasurable:
             return Mark(flags=Flag.ABSTAIN)
 
@@ -133,3 +135,11 @@ class Voter:
         with self.watch("evaluation"):
             model.load_state(state)
             return compute_loss(model, self.rows, self.settings)
+
+
+def find_share(recipe: Recipe, current: Round, slot: int) -> Fraction:
+    """Find what a published update would be of the merge, were all accepted: the dose at which it is judged."""
+    slots = list(current.proposals)
+    weights = [current.proposers[each].weight for each in slots]
+    domains = [current.proposals[each].domain for each in slots]
+    return list_shares(recipe, weights, domains)[slots.index(slot)]

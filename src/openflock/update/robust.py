@@ -6,6 +6,7 @@ for itself: specialists of other domains are far from one another, and no reason
 """
 
 from collections.abc import Sequence
+from fractions import Fraction
 from itertools import accumulate, pairwise
 from math import gcd, isqrt, lcm
 from typing import Final, TypeAlias
@@ -74,6 +75,28 @@ def compute_grouped_plan(
     return Grouped(
         tuple(Group(tuple(own), share, plan) for own, share, plan in zip(groups, shares, plans, strict=True))
     )
+
+
+def list_shares(recipe: Recipe, weights: Sequence[int], domains: Sequence[int]) -> list[Fraction]:
+    """List what each update is of the merge of all; clip and rule left aside, they sum to one.
+
+    >>> [str(share) for share in list_shares(Recipe(grouping=250), [1, 1, 2], [0, 0, 1])]
+    ['1/4', '1/4', '1/2']
+    >>> [str(share) for share in list_shares(Recipe(grouping=300), [1, 1, 1, 1], [0, 0, 0, 1])]
+    ['2/11', '2/11', '2/11', '5/11']
+    """
+    total = sum(weights)
+    if not recipe.grouping:
+        return [Fraction(weight, total) for weight in weights]
+    held = dict.fromkeys(domains, 0)
+    for domain, weight in zip(domains, weights, strict=True):
+        held[domain] += weight
+    capped = dict(zip(held, _cap(list(held.values()), recipe.grouping), strict=True))
+    of_all = sum(capped.values())
+    return [
+        Fraction(weight * capped[domain], held[domain] * of_all)
+        for weight, domain in zip(weights, domains, strict=True)
+    ]
 
 
 def _cap(weights: Sequence[int], permille: int) -> list[int]:
