@@ -3,7 +3,7 @@
 @title Ballots: one 256-bit word, 16 bits for each of up to 16 proposals
 @license Apache-2.0
 @notice Mirrors `openflock.protocol.ballot`. Bits 0 to 11 of a slot are the
-        score, a signed count of 1e-4 of relative loss change; bits 12 to 15
+        score, a signed count of 1e-4 of the base's loss; bits 12 to 15
         are the flags. Every word is a valid ballot.
 """
 
