@@ -41,6 +41,7 @@ def test_every_grid_that_ships_can_be_read(path):
         ("report.seeds=[0]", "must not be tuned on"),
         ("defences.ours.rules={ speed = 1 }", "no rule 'speed'"),
         ("defences.ours.recipe={ clip = -1 }", "clip must be"),
+        ("defences.ours.recipe={ speed = 1 }", "recipe.speed: no such field"),
         ("attacks.badnets.delta='nothing'", "no attack 'nothing'"),
         ("attacks.badnets.blob='nothing'", "no blob 'nothing'"),
         ("attacks.boosted.options={ factors = 2 }", "unexpected keyword argument 'factors'"),

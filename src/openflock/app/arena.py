@@ -11,7 +11,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from openflock.app.settings import DEFAULT_RULES, SettingsError, apply_change, check_table, read_table
+from openflock.app.settings import (
+    DEFAULT_RULES,
+    SettingsError,
+    apply_change,
+    check_table,
+    complete_recipe,
+    read_table,
+)
 from openflock.arena.adversaries import DELTAS, Ring
 from openflock.arena.attacks.bombs import BOMBS
 from openflock.arena.cells import Record, compute_cell_digest, name_machine, run_cell
@@ -27,7 +34,6 @@ from openflock.arena.report.summary import summarize
 from openflock.arena.settings import DefenceTable, GridTable, list_cells
 from openflock.arena.statistics import Goal
 from openflock.edge.blobs import write_atomically
-from openflock.protocol.recipe import Recipe
 
 SHOWN = 5  # differences of a record that are printed
 
@@ -75,11 +81,8 @@ def agree(defence: DefenceTable) -> DefenceTable:
     unknown = sorted(set(defence.rules) - set(DEFAULT_RULES))
     if unknown:
         raise SettingsError(f"defences: no rule {unknown[0]!r}")
-    try:
-        recipe = Recipe(**defence.recipe)  # type: ignore[arg-type]  # Recipe checks each field itself
-    except TypeError as error:
-        raise SettingsError(f"defences: recipe: {error}") from error
-    return defence.model_copy(update={"rules": {**DEFAULT_RULES, **defence.rules}, "recipe": asdict(recipe)})
+    recipe = asdict(complete_recipe(defence.recipe))
+    return defence.model_copy(update={"rules": {**DEFAULT_RULES, **defence.rules}, "recipe": recipe})
 
 
 def run_arena(grid: GridTable, out: Path, jobs: int, console: Console) -> dict[str, Record]:

@@ -1,7 +1,7 @@
 """Configuration files: TOML, checked by pydantic, every key overridable with `--set key=value`."""
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -129,7 +129,7 @@ DEFAULT_RULES: dict[str, int] = {
 # Clipped, and robust among those of a domain; docs/decisions/0019-merged-by-domain.md says why.
 DEFAULT_RECIPE: dict[str, str | int | bool] = {
     "clip": 1000,
-    "grouping": 200,
+    "grouping": 150,
     "mixing": True,
     "aggregator": "trimmed_mean",
     "faulty": 400,
@@ -155,15 +155,20 @@ def build_rules(config: Config, base: bytes, job: bytes, genesis: bytes, domains
 
 
 def build_recipe(config: Config) -> Recipe:
-    """Build a task's recipe: the default of its mode, and what the configuration changes."""
-    unknown = sorted(set(config.recipe) - {field.name for field in fields(Recipe)})
-    if unknown:
-        raise SettingsError(f"recipe.{unknown[0]}: no such field")
-    defaults = STACKED_RECIPE if config.recipe.get("mode") == "stack" else DEFAULT_RECIPE
-    recipe = Recipe(**{**defaults, **config.recipe})  # type: ignore[arg-type]  # Recipe checks each field itself
+    """Build a task's recipe, and check what else of the configuration depends on it."""
+    recipe = complete_recipe(config.recipe)
     if config.ranks and (recipe.mode != "stack" or max(config.ranks) > config.rank):
         raise SettingsError("ranks: only where recipe.mode is stack, each at most the task's rank")
     return recipe
+
+
+def complete_recipe(departures: Mapping[str, str | int | float | bool]) -> Recipe:
+    """Complete what departs from it by the default of the recipe's mode; SettingsError, or BadRecipe."""
+    unknown = sorted(set(departures) - {field.name for field in fields(Recipe)})
+    if unknown:
+        raise SettingsError(f"recipe.{unknown[0]}: no such field")
+    defaults = STACKED_RECIPE if departures.get("mode") == "stack" else DEFAULT_RECIPE
+    return Recipe(**{**defaults, **departures})  # type: ignore[arg-type]  # Recipe checks each field itself
 
 
 def load_config(path: Path, changes: Sequence[str] = ()) -> Config:
