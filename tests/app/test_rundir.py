@@ -2,6 +2,7 @@ import pytest
 
 from openflock.app.rundir import RunDirectory
 from openflock.app.settings import Config, SettingsError
+from openflock.edge.journal import Journal, JournalLocked
 
 CONFIG, CHANGED = Config(title="one"), Config(title="other", seed=3)
 
@@ -79,6 +80,22 @@ def test_clear_removes_the_run_and_nothing_beside_it(run):
     (run.path / "figures").mkdir()
     run.clear()
     assert sorted(file.name for file in run.path.iterdir()) == ["figures", "thesis.tex"]
+
+
+def test_a_cleared_run_can_begin_anew(run):
+    begin(run)
+    Journal(run.journal).close()
+    run.clear()
+    assert run.open(CHANGED)["config"]["title"] == "other"
+
+
+def test_a_run_that_a_process_plays_is_not_cleared(run):
+    begin(run)
+    journal = Journal(run.journal)
+    with pytest.raises(JournalLocked, match="in use by another process"):
+        run.clear()
+    assert run.events.exists()
+    journal.close()
 
 
 def test_clear_follows_no_link_out_of_the_run(run, tmp_path):

@@ -8,9 +8,10 @@ from typing import Any
 
 from openflock.app.settings import Config, SettingsError
 from openflock.edge.blobs import write_atomically
+from openflock.edge.journal import remove_journal
 from openflock.protocol.encoding import parse_json
 
-CONTENTS = ("run.json", "events.jsonl", "metrics.jsonl", "journal.db", "journal.db-wal", "journal.db-shm")
+CONTENTS = ("run.json", "events.jsonl", "metrics.jsonl")
 FOLDERS = ("blobs", "outbox", "adapter", "checkpoints", "feedback")
 
 
@@ -97,7 +98,8 @@ class RunDirectory:
         return run
 
     def clear(self) -> None:
-        """Remove a run, and nothing else that lies beside it."""
+        """Remove a run, and nothing else that lies beside it; raise JournalLocked while a process plays it."""
+        remove_journal(self.journal)
         for name in CONTENTS:
             (self.path / name).unlink(missing_ok=True)
         for name in FOLDERS:

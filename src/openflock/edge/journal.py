@@ -43,6 +43,32 @@ class Transaction:
     time: float  # when it was signed, by this machine's clock
 
 
+def take_lock(path: Path) -> int:
+    """Lock a journal until what this returns is closed; raise JournalLocked while another process has it open.
+
+    The kernel gives the lock up when the process ends, however it ends. SQLite's own would let two take turns.
+    """
+    lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        raise JournalLocked(
+            f"{path} is in use by another process: end that one, or give each node a directory of its own"
+        ) from None
+    return lock
+
+
+def remove_journal(path: Path) -> None:
+    """Remove a journal and all that lies beside it for it; raise JournalLocked while another process has it open."""
+    lock = take_lock(path)
+    try:
+        for suffix in ("", "-wal", "-shm", ".lock"):
+            Path(f"{path}{suffix}").unlink(missing_ok=True)
+    finally:
+        os.close(lock)
+
+
 class Journal:
     """A crash-safe record of the contents of commitments and of signed transactions; nothing written ever changes.
 
@@ -51,16 +77,7 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         """Open or create the journal; raise JournalLocked while another process has it open."""
-        # The kernel gives up this lock when the process ends, however it ends. SQLite's own would let two take turns.
-        lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        self._unlock = weakref.finalize(self, os.close, lock)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._unlock()
-            raise JournalLocked(
-                f"{path} is in use by another process: end that one, or give each node a directory of its own"
-            ) from None
+        self._unlock = weakref.finalize(self, os.close, take_lock(path))
         self.path = path
         path.touch(mode=0o600)
         self._database = sqlite3.connect(path, isolation_level=None)
