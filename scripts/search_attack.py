@@ -11,13 +11,14 @@ the same command goes on where it was.
 import argparse
 import shlex
 import sys
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from openflock.app.arena import load_grid
 from openflock.app.settings import SettingsError
 from openflock.arena.cells import Record, compute_cell_digest
-from openflock.arena.grid import RunFile, run_missing
+from openflock.arena.grid import RunFile, run_in_processes, run_missing
 from openflock.arena.searching import Target, does_pass, search_attack, write_table
 from openflock.arena.settings import Cell
 
@@ -52,7 +53,8 @@ def main() -> None:
 
 def play(cell: Cell, runs: RunFile) -> Record:
     """Play a cell, or give what it gave before."""
-    return run_missing([cell], runs, 1, lambda record: show(cell, record))[compute_cell_digest(cell)]
+    here = partial(run_in_processes, jobs=1)
+    return run_missing([cell], runs, here, lambda record: show(cell, record))[compute_cell_digest(cell)]
 
 
 def show(cell: Cell, record: Record) -> None:

@@ -1,5 +1,6 @@
 import json
 import random
+from functools import partial
 
 import pytest
 import torch
@@ -7,13 +8,15 @@ import torch
 from openflock.arena.adversaries import DELTAS
 from openflock.arena.cells import compute_cell_digest, run_cell
 from openflock.arena.defences import DEFENCES
-from openflock.arena.grid import BadRuns, RunFile, run_missing
+from openflock.arena.grid import BadRuns, RunFile, run_in_processes, run_missing
 from openflock.arena.optimizers import OPTIMIZERS
 from openflock.arena.settings import list_cells
 
 from .grids import TABLE, make_grid
 
 torch.set_num_threads(1)
+
+HERE = partial(run_in_processes, jobs=1)
 
 
 def forget_seconds(record):
@@ -162,11 +165,11 @@ def test_what_a_malicious_node_does_beside_its_updates_does_not_stop_a_round(beh
 
 def test_an_interrupted_grid_goes_on_where_it_was(tmp_path):
     cells, runs = list_cells(make_grid())[:3], RunFile(tmp_path / "runs.jsonl")
-    run_missing(cells[:1], runs, 1, lambda record: None)
+    run_missing(cells[:1], runs, HERE, lambda record: None)
     with runs.path.open("ab") as file:
         file.write(b'{"cell": "cut in the mid')
     new = []
-    records = run_missing(cells, runs, 1, new.append)
+    records = run_missing(cells, runs, HERE, new.append)
     assert [record["cell"] for record in new] == [compute_cell_digest(cell) for cell in cells[1:]]
     assert list(records) == [compute_cell_digest(cell) for cell in cells]
     assert len(runs.path.read_text().splitlines()) == 3
@@ -175,7 +178,7 @@ def test_an_interrupted_grid_goes_on_where_it_was(tmp_path):
 def test_records_of_another_configuration_are_not_taken_for_this_ones(tmp_path):
     runs = RunFile(tmp_path / "runs.jsonl")
     runs.append({"cell": "f" * 32})
-    assert run_missing(list_cells(make_grid())[:1], runs, 0, lambda record: None) == {}
+    assert run_missing(list_cells(make_grid())[:1], runs, lambda cells: (), lambda record: None) == {}
 
 
 def test_a_file_of_something_else_is_left_alone(tmp_path):
@@ -189,7 +192,9 @@ def test_a_file_of_something_else_is_left_alone(tmp_path):
 @pytest.mark.slow
 def test_processes_give_the_records_that_one_gives(tmp_path):
     cells = [pick(make_grid(), "none", name) for name in ("mean", "ours")]
-    together = run_missing(cells, RunFile(tmp_path / "runs.jsonl"), 2, lambda record: None)
+    together = run_missing(
+        cells, RunFile(tmp_path / "runs.jsonl"), partial(run_in_processes, jobs=2), lambda record: None
+    )
     assert [forget_seconds(together[compute_cell_digest(cell)]) for cell in cells] == [
         forget_seconds(run_cell(cell)) for cell in cells
     ]

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -23,15 +24,16 @@ from openflock.arena.adversaries import DELTAS, Ring
 from openflock.arena.attacks.bombs import BOMBS
 from openflock.arena.cells import Record, compute_cell_digest, name_machine, run_cell
 from openflock.arena.checking import choose_cells, find_differences
+from openflock.arena.cluster import run_on_cluster
 from openflock.arena.defences import DEFENCES
-from openflock.arena.grid import RunFile, run_missing
+from openflock.arena.grid import Run, RunFile, run_in_processes, run_missing
 from openflock.arena.optimizers import OPTIMIZERS, ServerSettings
 from openflock.arena.report.earnings import BadEarnings, Earning, read_earnings
 from openflock.arena.report.figures import draw_all
 from openflock.arena.report.goals import describe_summary, list_goals
 from openflock.arena.report.page import build_report
 from openflock.arena.report.summary import summarize
-from openflock.arena.settings import DefenceTable, GridTable, list_cells
+from openflock.arena.settings import Cell, DefenceTable, GridTable, list_cells
 from openflock.arena.statistics import Goal
 from openflock.edge.blobs import write_atomically
 
@@ -85,7 +87,17 @@ def agree(defence: DefenceTable) -> DefenceTable:
     return defence.model_copy(update={"rules": {**DEFAULT_RULES, **defence.rules}, "recipe": recipe})
 
 
-def run_arena(grid: GridTable, out: Path, jobs: int, console: Console) -> dict[str, Record]:
+def choose_run(jobs: int, cluster: str | None) -> Run:
+    """Choose where cells run: on a Ray cluster's machines, or in processes of this one."""
+    return partial(run_on_cluster, address=cluster) if cluster else partial(run_in_processes, jobs=jobs)
+
+
+def run_nothing(_cells: Sequence[Cell]) -> Sequence[Record]:
+    """Run none, where only what is there is reported on."""
+    return ()
+
+
+def run_arena(grid: GridTable, out: Path, run: Run, console: Console) -> dict[str, Record]:
     """Run what is missing of a grid, with a bar."""
     cells = list_cells(grid)
     out.mkdir(parents=True, exist_ok=True)
@@ -96,13 +108,13 @@ def run_arena(grid: GridTable, out: Path, jobs: int, console: Console) -> dict[s
         bar = progress.add_task("cells", total=len(cells))
         there = sum(1 for cell in cells if compute_cell_digest(cell) in known)
         progress.update(bar, completed=there)
-        console.print(f"{len(cells)} cells, {there} of them in {out} already; {jobs} at a time")
+        console.print(f"{len(cells)} cells, {there} of them in {out} already")
 
         def on_record(record: Record) -> None:
             progress.advance(bar)
             console.print(describe(record))
 
-        return run_missing(cells, runs, jobs, on_record)
+        return run_missing(cells, runs, run, on_record)
 
 
 def check_arena(grid: GridTable, path: Path, count: int, seed: int, console: Console) -> bool:

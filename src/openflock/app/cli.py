@@ -80,6 +80,9 @@ def arena(
     out: Annotated[Path, typer.Option("--out", help="Directory; cells that are in it already are not run again.")],
     changes: Changes = None,
     jobs: Annotated[int, typer.Option(min=1, help="Processes, of one thread each.")] = os.cpu_count() or 1,
+    ray: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Run on this Ray cluster (`auto`, HOST:PORT) instead.")
+    ] = None,
     report_only: Annotated[bool, typer.Option("--report-only", help="Run nothing; report on what is there.")] = False,
     economics: Annotated[Path | None, typer.Option(help="JSON of benchmarks/economics.py, to report profits.")] = None,
     check: Annotated[int | None, typer.Option(min=1, help="Run N of DIR's cells again, and compare.")] = None,
@@ -87,12 +90,21 @@ def arena(
 ) -> None:
     """Play attacks against defences, and report what each did; resumes what DIR holds."""
     with loading():
-        from openflock.app.arena import check_arena, load_earnings, load_grid, run_arena, write_results
+        from openflock.app.arena import (
+            check_arena,
+            choose_run,
+            load_earnings,
+            load_grid,
+            run_arena,
+            run_nothing,
+            write_results,
+        )
 
     grid, console, earnings = load_grid(config, changes or ()), make_console(), load_earnings(economics)
     if check is not None:
         raise typer.Exit(0 if check_arena(grid, out / "runs.jsonl", check, seed, console) else 1)
-    write_results(grid, run_arena(grid, out, 0 if report_only else jobs, console), out, console, earnings)
+    run = run_nothing if report_only else choose_run(jobs, ray)
+    write_results(grid, run_arena(grid, out, run, console), out, console, earnings)
 
 
 @app.command()

@@ -7,6 +7,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 # By name, so that a command that fails early need not import what it never used.
 MENDABLE = {
+    "openflock.arena.cluster": ("ClusterError",),
     "openflock.arena.grid": ("BadRuns",),
     "openflock.app.devnet.network": ("DevnetError",),
     "openflock.app.settings": ("SettingsError",),

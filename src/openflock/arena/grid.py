@@ -4,7 +4,7 @@ import json
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from openflock.arena.cells import Record, compute_cell_digest, run_cell
 from openflock.arena.settings import Cell
 
 OnRecord = Callable[[Record], None]
+Run = Callable[[Sequence[Cell]], Iterable[Record]]
 
 
 class BadRuns(ValueError):
@@ -52,11 +53,10 @@ class RunFile:
         raise BadRuns(f"{self.path}: a line is no record of a run; choose another --out, or delete that line")
 
 
-def run_missing(cells: Sequence[Cell], runs: RunFile, jobs: int, on_record: OnRecord) -> dict[str, Record]:
-    """Run the cells that have no record, write each down as it ends, and give all of theirs; with no jobs run none."""
+def run_missing(cells: Sequence[Cell], runs: RunFile, run: Run, on_record: OnRecord) -> dict[str, Record]:
+    """Run the cells that have no record, write each down as it ends, and give all of theirs."""
     known = runs.read()
-    missing = [cell for cell in cells if jobs and compute_cell_digest(cell) not in known]
-    for record in run_in_processes(missing, min(jobs, len(missing))) if jobs > 1 else map(run_cell, missing):
+    for record in run([cell for cell in cells if compute_cell_digest(cell) not in known]):
         runs.append(record)
         known[record["cell"]] = record
         on_record(record)
@@ -64,11 +64,12 @@ def run_missing(cells: Sequence[Cell], runs: RunFile, jobs: int, on_record: OnRe
 
 
 def run_in_processes(cells: Sequence[Cell], jobs: int) -> Iterator[Record]:
-    """Run cells on so many processes of one thread each, and give records as they end."""
-    if not cells:
+    """Run cells on so many processes of one thread each, and give records as they end; one job is this process."""
+    if jobs == 1 or not cells:
+        yield from map(run_cell, cells)
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, context, initializer=ignore_interrupts) as pool:
+    with ProcessPoolExecutor(min(jobs, len(cells)), context, initializer=ignore_interrupts) as pool:
         try:
             for done in as_completed([pool.submit(run_cell, cell) for cell in cells]):
                 yield done.result()

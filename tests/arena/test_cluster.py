@@ -1,0 +1,37 @@
+"""Several machines: a real Ray cluster, of one."""
+
+import sys
+
+import pytest
+
+from openflock.arena.cells import run_cell
+from openflock.arena.cluster import ClusterError, run_on_cluster
+
+from .test_grid import forget_seconds, make_grid, pick
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::FutureWarning:ray")
+def test_a_cluster_gives_the_records_that_one_process_gives():
+    cells = [pick(make_grid(), "none", name) for name in ("mean", "ours")]
+    found = {record["cell"]: forget_seconds(record) for record in run_on_cluster(cells, "local")}
+    alone = [forget_seconds(run_cell(cell)) for cell in cells]
+    assert found == {record["cell"]: record for record in alone}
+
+
+def test_where_nothing_is_missing_no_cluster_is_asked():
+    assert list(run_on_cluster([], "nowhere:1")) == []
+
+
+@pytest.mark.slow
+def test_a_cluster_that_is_not_there_is_one_line():
+    cells = [pick(make_grid(), "none", "mean")]
+    with pytest.raises(ClusterError, match=r"no Ray cluster at auto: .*ray start --head begins one") as caught:
+        list(run_on_cluster(cells, "auto"))
+    assert "\n" not in str(caught.value)
+
+
+def test_without_ray_its_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ClusterError, match=r"pip install 'openflock\[ray\]'"):
+        list(run_on_cluster([pick(make_grid(), "none", "mean")], "auto"))
