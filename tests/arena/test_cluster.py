@@ -19,12 +19,22 @@ def test_a_cluster_gives_the_records_that_one_process_gives():
     assert found == {record["cell"]: record for record in alone}
 
 
+@pytest.mark.slow
+def test_a_cell_that_no_machine_can_run_is_one_line():
+    cell = pick(make_grid(), "none", "mean")
+    nowhere = cell.model_copy(update={"world": cell.world.model_copy(update={"data": "/nowhere"})})
+    with pytest.raises(ClusterError, match=r"cannot run a cell: .*nowhere") as caught:
+        list(run_on_cluster([nowhere], "local"))
+    assert "\n" not in str(caught.value)
+
+
 def test_where_nothing_is_missing_no_cluster_is_asked():
     assert list(run_on_cluster([], "nowhere:1")) == []
 
 
 @pytest.mark.slow
-def test_a_cluster_that_is_not_there_is_one_line():
+def test_a_cluster_that_is_not_there_is_one_line(monkeypatch):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
     cells = [pick(make_grid(), "none", "mean")]
     with pytest.raises(ClusterError, match=r"no Ray cluster at auto: .*ray start --head begins one") as caught:
         list(run_on_cluster(cells, "auto"))

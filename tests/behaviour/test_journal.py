@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from openflock.edge.journal import Journal, JournalLocked, NotAJournal, Transaction
+from openflock.edge.journal import Journal, JournalLocked, NotAJournal, Transaction, hold_journal, remove_journal
 from openflock.protocol.types import Act
 
 TASK, NODE, OTHER = "0x" + "1" * 40, "0x" + "2" * 40, "0x" + "3" * 40
@@ -156,3 +156,29 @@ def test_what_is_lost_leaves_others_of_its_nonce_open(path):
         journal.write(item)
     journal.lose(1, NODE, 0, "a")
     assert journal.list_open(1, NODE) == [make_transaction(0, "b")]
+
+
+# --- Removing ------------------------------------------------------------------------------------------------
+
+
+def test_a_journal_that_is_held_opens_for_nobody(path):
+    with hold_journal(path), pytest.raises(JournalLocked):
+        Journal(path)
+    Journal(path).close()
+
+
+def test_a_journal_that_is_open_is_not_held(path):
+    journal = Journal(path)
+    with pytest.raises(JournalLocked), hold_journal(path):
+        pass
+    journal.close()
+
+
+def test_a_removed_journal_leaves_nothing_and_forgets_all(path):
+    first = Journal(path)
+    first.remember(TASK, NODE, 1, Act.BALLOT, b"content")
+    first.close()
+    with hold_journal(path):
+        remove_journal(path)
+        assert list(path.parent.iterdir()) == []
+    assert Journal(path).recall(TASK, NODE, 1, Act.BALLOT) is None

@@ -252,12 +252,3 @@ def test_a_share_of_a_stack_is_the_mean_with_nobody_else(case):
     start = state.layout.width
     found = [matrix[:, start:].ravel() for matrix in half.get_factor("B").values()]
     assert np.concatenate(found).tolist() == added
-
-
-@given(plain_cases)
-def test_krum_s_winner_enters_whole_and_is_judged_whole(case):
-    state, [update, *_] = case
-    krum = replace(state, recipe=replace(state.recipe, aggregator="krum", faulty=100))
-    assert get_digest(compute_share(krum, update, Fraction(1, 4))) == get_digest(
-        compute_share(krum, update, Fraction(1))
-    )

@@ -143,6 +143,19 @@ def test_where_others_move_nothing_a_mean_moves_by_the_update_s_share(case, cap,
         assert abs(int(moved) - number * shares[mine]) <= 1  # rounded once in the domain, once among domains
 
 
+@pytest.mark.parametrize(("cap", "wanted"), [(0, [1, 1, 1]), (1000, [Fraction(2, 3)] * 2 + [Fraction(1, 3)])])
+def test_krum_s_winner_enters_whole_what_its_domain_counts_for(cap, wanted):
+    krum = Recipe(grouping=cap, aggregator="krum", faulty=100)
+    assert list_shares(krum, [7, 7, 7], [0, 0, 1]) == wanted
+    updates = np.array([[30], [30], [0]], object)
+    plan = (
+        compute_grouped_plan(krum, [7, 7, 7], updates @ updates.T, name_all(3), [0, 0, 1])
+        if cap
+        else compute_plan(krum, [7, 7, 7], updates @ updates.T, name_all(3))
+    )
+    assert combine(plan, updates.astype(np.float64)).tolist() == [30 * wanted[0]]
+
+
 def test_of_two_the_mean_is_taken():
     assert merge(TRIMMED, [3, 3], np.array([[10], [30]], object), [1, 1]) == [20]
 

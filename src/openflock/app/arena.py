@@ -89,7 +89,7 @@ def agree(defence: DefenceTable) -> DefenceTable:
 
 def choose_run(jobs: int, cluster: str | None) -> Run:
     """Choose where cells run: on a Ray cluster's machines, or in processes of this one."""
-    return partial(run_on_cluster, address=cluster) if cluster else partial(run_in_processes, jobs=jobs)
+    return partial(run_in_processes, jobs=jobs) if cluster is None else partial(run_on_cluster, address=cluster)
 
 
 def run_nothing(_cells: Sequence[Cell]) -> Sequence[Record]:

@@ -17,6 +17,7 @@ PACKAGES = ("torch", "transformers", "peft", "accelerate", "datasets", "safetens
 EXTRAS = (
     ("s3fs", "s3", "a blob store at s3://"),
     ("libtorrent", "torrent", "a blob store at torrent:"),
+    ("ray", "ray", "openflock arena --ray"),
     ("prometheus_client", "metrics", "openflock node run --metrics-port"),
 )
 

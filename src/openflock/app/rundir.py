@@ -8,7 +8,7 @@ from typing import Any
 
 from openflock.app.settings import Config, SettingsError
 from openflock.edge.blobs import write_atomically
-from openflock.edge.journal import remove_journal
+from openflock.edge.journal import hold_journal, remove_journal
 from openflock.protocol.encoding import parse_json
 
 CONTENTS = ("run.json", "events.jsonl", "metrics.jsonl")
@@ -99,8 +99,9 @@ class RunDirectory:
 
     def clear(self) -> None:
         """Remove a run, and nothing else that lies beside it; raise JournalLocked while a process plays it."""
-        remove_journal(self.journal)
-        for name in CONTENTS:
-            (self.path / name).unlink(missing_ok=True)
-        for name in FOLDERS:
-            shutil.rmtree(self.path / name, ignore_errors=True)
+        with hold_journal(self.journal):
+            for name in CONTENTS:
+                (self.path / name).unlink(missing_ok=True)
+            for name in FOLDERS:
+                shutil.rmtree(self.path / name, ignore_errors=True)
+            remove_journal(self.journal)

@@ -5,9 +5,13 @@ Ray runs whatever it is sent, by whoever reaches it: a cluster of one's own mach
 
 import os
 from collections.abc import Iterator, Sequence
+from importlib.metadata import version
+from typing import Final
 
-from openflock.arena.cells import Record, compute_cell_digest, run_cell
+from openflock.arena.cells import Record, run_cell
 from openflock.arena.settings import Cell
+
+AHEAD: Final = 1024  # cells that are with the cluster at a time
 
 
 class ClusterError(ValueError):
@@ -17,8 +21,9 @@ class ClusterError(ValueError):
 def run_on_cluster(cells: Sequence[Cell], address: str) -> Iterator[Record]:
     """Run cells, one a processor, on the cluster at an address (`auto`, HOST:PORT), and give records as they end.
 
-    A machine that is lost has its cells run again elsewhere. ClusterError if there is no cluster, or if a machine
-    answers for another cell than it was asked for: its openflock is another one.
+    A machine that is lost has its cells run again elsewhere. ClusterError if there is no cluster, if a machine cannot
+    run a cell (no openflock there, say), or if it has another version of openflock. Other code of the same version is
+    not noticed.
     """
     if not cells:
         return
@@ -32,16 +37,25 @@ def run_on_cluster(cells: Sequence[Cell], address: str) -> Iterator[Record]:
     except (ConnectionError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise ClusterError(f"arena: no Ray cluster at {address}: {reason}; ray start --head begins one") from error
-    work = ray.remote(num_cpus=1)(run_cell)
-    pending = {work.remote(cell): compute_cell_digest(cell) for cell in cells}
+    work, waiting, running = ray.remote(num_cpus=1)(run_versioned), list(reversed(cells)), list[ray.ObjectRef[tuple[str, Record]]]()
     try:
-        while pending:
-            [done], _ = ray.wait(list(pending), num_returns=1)
-            record, asked = ray.get(done), pending.pop(done)
-            if record["cell"] != asked:
-                raise ClusterError(f"arena: a machine of {address} has another openflock: install the same on all")
+        while waiting or running:
+            while waiting and len(running) < AHEAD:
+                running.append(work.remote(waiting.pop()))
+            [done], running = ray.wait(running, num_returns=1)
+            there, record = ray.get(done)
+            if there != version("openflock"):
+                raise ClusterError(f"arena: a machine of {address} has openflock {there}: install the same on all")
             yield record
+    except ray.exceptions.RayError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise ClusterError(f"arena: a machine of {address} cannot run a cell: {reason}") from error
     finally:
-        for reference in pending:
+        for reference in running:
             ray.cancel(reference, force=True)
         ray.shutdown()
+
+
+def run_versioned(cell: Cell) -> tuple[str, Record]:
+    """Run a cell on a machine of the cluster, and say by which openflock."""
+    return version("openflock"), run_cell(cell)

@@ -4,6 +4,8 @@ import fcntl
 import os
 import sqlite3
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
@@ -56,17 +58,29 @@ def take_lock(path: Path) -> int:
         raise JournalLocked(
             f"{path} is in use by another process: end that one, or give each node a directory of its own"
         ) from None
+    except OSError:
+        os.close(lock)
+        raise
+    if os.fstat(lock).st_nlink == 0:  # who removed the journal held it: this lock is of a file that is gone
+        os.close(lock)
+        return take_lock(path)
     return lock
 
 
-def remove_journal(path: Path) -> None:
-    """Remove a journal and all that lies beside it for it; raise JournalLocked while another process has it open."""
+@contextmanager
+def hold_journal(path: Path) -> Iterator[None]:
+    """Keep all processes from opening a journal; raise JournalLocked while another one has it open."""
     lock = take_lock(path)
     try:
-        for suffix in ("", "-wal", "-shm", ".lock"):
-            Path(f"{path}{suffix}").unlink(missing_ok=True)
+        yield
     finally:
         os.close(lock)
+
+
+def remove_journal(path: Path) -> None:
+    """Remove a journal that is held, with all that lies beside it for it."""
+    for suffix in ("", "-wal", "-shm", ".lock"):
+        Path(f"{path}{suffix}").unlink(missing_ok=True)
 
 
 class Journal:

@@ -7,7 +7,7 @@ codec.py       updates and states to bytes and back
 gram.py        exact products of integer matrices by the float unit
 geometry.py    norms and inner products of what updates do to the model
 admission.py   what every voter can check alike: form, parent, norm
-robust.py      what each update counts for: clip, mixing, Krum, medians ...
+robust.py      what each update counts for, and is judged at: clip, mixing, Krum, medians ...
 aggregate.py   merge updates into the next state, piece by piece
 ahead.py       a few pieces ahead, in threads
 stack.py       append updates of any rank to the state

@@ -49,12 +49,11 @@ def compute_candidate(state: GlobalState, updates: Sequence[Update], plan: AnyPl
 def compute_share(state: GlobalState, update: Update, share: Fraction) -> GlobalState:
     """Compute what one update does in a merge of which it is a share, above 0 and up to 1; the others move nothing.
 
-    That is the dose at which it is judged: alone and whole, a specialist's update harms what its share does not. Krum's
-    winner enters whole, so there it is judged whole. The outer rate counts; clip, other rules and momentum do not.
+    That is the dose at which it is judged: alone and whole, a specialist's update harms what its share does not.
+    The outer rate counts; clip, the recipe's rule and momentum do not.
     What the round leaves alone is shared with the state, not copied.
     """
-    is_alone = share == 1 or state.recipe.aggregator == "krum"
-    shares = reduce_weights([1] if is_alone else [share.numerator, share.denominator - share.numerator])
+    shares = reduce_weights([1] if share == 1 else [share.numerator, share.denominator - share.numerator])
     return _move_alone(state, update, Plan((tuple(shares[:1]),), sum(shares)))
 
 

@@ -78,24 +78,25 @@ def compute_grouped_plan(
 
 
 def list_shares(recipe: Recipe, weights: Sequence[int], domains: Sequence[int]) -> list[Fraction]:
-    """List what each update is of the merge of all; clip and rule left aside, they sum to one.
+    """List what each update is of the merge of all, clip and rule left aside: in sum one, but for Krum's.
+
+    Of Krum's the winner is merged whole, and where domains are merged apart is all that its domain counts for.
 
     >>> [str(share) for share in list_shares(Recipe(grouping=250), [1, 1, 2], [0, 0, 1])]
     ['1/4', '1/4', '1/2']
     >>> [str(share) for share in list_shares(Recipe(grouping=300), [1, 1, 1, 1], [0, 0, 0, 1])]
     ['2/11', '2/11', '2/11', '5/11']
     """
-    total = sum(weights)
-    if not recipe.grouping:
-        return [Fraction(weight, total) for weight in weights]
-    held = dict.fromkeys(domains, 0)
-    for domain, weight in zip(domains, weights, strict=True):
-        held[domain] += weight
-    capped = dict(zip(held, _cap(list(held.values()), recipe.grouping), strict=True))
-    of_all = sum(capped.values())
+    groups = domains if recipe.grouping else [0] * len(weights)
+    held = dict.fromkeys(groups, 0)
+    for group, weight in zip(groups, weights, strict=True):
+        held[group] += weight
+    counted = dict(zip(held, _cap(list(held.values()), recipe.grouping or 1000), strict=True))
+    total = sum(counted.values())
+    if recipe.aggregator == "krum":
+        return [Fraction(counted[group], total) for group in groups]
     return [
-        Fraction(weight * capped[domain], held[domain] * of_all)
-        for weight, domain in zip(weights, domains, strict=True)
+        Fraction(weight * counted[group], held[group] * total) for group, weight in zip(groups, weights, strict=True)
     ]
 
 
