@@ -10,6 +10,11 @@ from openflock.arena.cluster import ClusterError, run_on_cluster
 from .test_grid import forget_seconds, make_grid, pick
 
 
+@pytest.fixture(autouse=True)
+def as_eager_as_we_are(monkeypatch):
+    monkeypatch.setenv("RAY_worker_niceness", "0")  # else a busy machine keeps its workers waiting for minutes
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::FutureWarning:ray")
 def test_a_cluster_gives_the_records_that_one_process_gives():

@@ -37,7 +37,11 @@ def run_on_cluster(cells: Sequence[Cell], address: str) -> Iterator[Record]:
     except (ConnectionError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise ClusterError(f"arena: no Ray cluster at {address}: {reason}; ray start --head begins one") from error
-    work, waiting, running = ray.remote(num_cpus=1)(run_versioned), list(reversed(cells)), list[ray.ObjectRef[tuple[str, Record]]]()
+    work, waiting, running = (
+        ray.remote(num_cpus=1)(run_versioned),
+        list(reversed(cells)),
+        list[ray.ObjectRef[tuple[str, Record]]](),
+    )
     try:
         while waiting or running:
             while waiting and len(running) < AHEAD:
