@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 Cell = Mapping[str, Any]
-HEAD = 2  # lines of a table before its first row
 TABLES = ("arena", "defences", "synergy", "scale", "economics")
 
 
@@ -83,7 +82,8 @@ def build_defences(summary: Mapping[str, Any]) -> list[str]:
     places: dict[tuple[str, ...], list[Cell]] = {}
     for cell in summary["cells"]:
         places.setdefault(place_of(cell), []).append(cell)
-    lines = ["| world | attack | defence | seeds | ASR | gain kept | worst domain |", "|---|---|---|--:|--:|--:|--:|"]
+    head = ["| world | attack | defence | seeds | ASR | gain kept | worst domain |", "|---|---|---|--:|--:|--:|--:|"]
+    lines: list[str] = []
     for _, cells in sorted(places.items()):
         if {cell["defence"] for cell in cells} - {"mean", summary["subject"]}:
             lines += [
@@ -91,7 +91,7 @@ def build_defences(summary: Mapping[str, Any]) -> list[str]:
                 f"| {show_share(c['asr'])} | {show_share(c['kept'])} | {show_share(c['kept_worst'])} |"
                 for c in sorted(cells, key=lambda c: (c["asr"]["point"] is None, c["asr"]["point"]))
             ]
-    return lines if len(lines) > HEAD else ["Not run yet: no other defence is among the committed records."]
+    return head + lines if lines else ["Not run yet: no other defence is among the committed records."]
 
 
 def place_of(cell: Cell) -> tuple[str, ...]:

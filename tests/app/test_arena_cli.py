@@ -57,6 +57,14 @@ def test_a_bad_grid_is_one_line_that_names_the_fault(call, tmp_path, change, nam
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("other", [["--report-only"], ["--check", 1]])
+def test_a_cluster_is_not_asked_for_where_nothing_runs_on_it(call, tmp_path, other):
+    code, _, err = call("arena", SMOKE, "--out", tmp_path / "out", "--ray", "auto", *other)
+    assert code == 2
+    assert "--ray goes with neither" in err
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_grid_that_is_not_there_is_said_so(tmp_path):
     with pytest.raises(SettingsError, match="no such file"):
         load_grid(tmp_path / "none.toml")

@@ -16,7 +16,6 @@ def as_eager_as_we_are(monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::FutureWarning:ray")
 def test_a_cluster_gives_the_records_that_one_process_gives():
     cells = [pick(make_grid(), "none", name) for name in ("mean", "ours")]
     found = {record["cell"]: forget_seconds(record) for record in run_on_cluster(cells, "local")}
@@ -44,6 +43,11 @@ def test_a_cluster_that_is_not_there_is_one_line(monkeypatch):
     with pytest.raises(ClusterError, match=r"no Ray cluster at auto: .*ray start --head begins one") as caught:
         list(run_on_cluster(cells, "auto"))
     assert "\n" not in str(caught.value)
+
+
+def test_an_address_that_is_empty_names_no_cluster():
+    with pytest.raises(ClusterError, match="names no cluster"):
+        list(run_on_cluster([pick(make_grid(), "none", "mean")], ""))
 
 
 def test_without_ray_its_extra_is_named(monkeypatch):

@@ -13,7 +13,17 @@ from openflock.node.voter import Voter, find_share
 from openflock.protocol.ballot import Mark
 from openflock.protocol.recipe import Recipe
 from openflock.protocol.types import NO_FLAGS, Flag, Judgement, Proposal, Round, Seat, Verdict, Witness
-from openflock.update.codec import decode_state, digest, encode_update, get_digest, make_update, max_update_size
+from openflock.update.aggregate import compute_share
+from openflock.update.codec import (
+    decode_state,
+    decode_update,
+    digest,
+    encode_update,
+    get_digest,
+    make_update,
+    max_update_size,
+    stream_state,
+)
 from openflock.update.fixed import initial_state
 
 from .helpers import JUDGING, SEED, SHORT, get_model, get_rows, make_camp
@@ -78,6 +88,21 @@ def test_an_update_is_judged_at_the_share_of_the_merge_that_it_would_have():
     current.proposals.update({slot: Proposal(bytes(32), 1, domain=int(slot == 3)) for slot in range(4)})
     assert [find_share(Recipe(), current, slot) for slot in (0, 3)] == [Fraction(1, 4), Fraction(1, 4)]
     assert [find_share(Recipe(grouping=500), current, slot) for slot in (0, 3)] == [Fraction(2, 9), Fraction(1, 3)]
+
+
+@pytest.mark.parametrize(("grouping", "share"), [(0, Fraction(1, 4)), (200, Fraction(1, 2))])
+def test_a_lone_holder_is_scored_at_what_its_domain_counts_for(camp, voter, state, helpful, grouping, share):
+    delta = {"B": decode_update(state, helpful).read("B", 0, state.layout.compute_size("B")).astype(np.int64)}
+    state = replace(state, recipe=replace(state.recipe, grouping=grouping))
+    blob = encode_update(make_update(state, delta))
+    base = camp.reader.put_state(stream_state(state))
+    current = Round(1, proposers=(Seat(ME, 1), Seat(OTHER, 2), Seat(HELPFUL, 1)))
+    update = Proposal(camp.reader.store.put(blob), len(blob), domain=1)
+    current.proposals.update({0: Proposal(bytes(32), 1), 1: Proposal(bytes(32), 1), 2: update})
+    found = voter.mark_proposals(get_model(), camp.reader, camp.rules, current, base, ME)[2]
+    judged = compute_share(state, camp.reader.admit(state, update, camp.rules.norm_ceiling), share)
+    assert found == Mark(voter._score(get_model(), state, base, judged))
+    assert found.score > 0
 
 
 def test_a_slot_without_a_proposal_and_ones_own_are_abstained_from(camp, voter):

@@ -100,6 +100,8 @@ def arena(
             write_results,
         )
 
+    if ray is not None and (report_only or check is not None):
+        raise typer.BadParameter("--ray goes with neither --check nor --report-only, which run here")
     grid, console, earnings = load_grid(config, changes or ()), make_console(), load_earnings(economics)
     if check is not None:
         raise typer.Exit(0 if check_arena(grid, out / "runs.jsonl", check, seed, console) else 1)

@@ -27,13 +27,15 @@ def run_on_cluster(cells: Sequence[Cell], address: str) -> Iterator[Record]:
     """
     if not cells:
         return
+    if not address:
+        raise ClusterError("arena: --ray names no cluster; give HOST:PORT, or auto on one of its machines")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # what is measured here is nobody else's to know
     try:
         import ray  # an extra, and slow to load
     except ModuleNotFoundError as error:
         raise ClusterError("arena: --ray needs Ray: pip install 'openflock[ray]'") from error
     try:
-        ray.init(address=address, log_to_driver=False, include_dashboard=False if address == "local" else None)
+        ray.init(address=address, log_to_driver=False)
     except (ConnectionError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise ClusterError(f"arena: no Ray cluster at {address}: {reason}; ray start --head begins one") from error
