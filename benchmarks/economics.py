@@ -21,15 +21,17 @@ from typing import Any
 
 from _harness import Goal, finish, parse_arguments, show_table
 
-from openflock.app.settings import DEFAULT_RULES
+from openflock.app.settings import DEFAULT_RECIPE, DEFAULT_RULES
 from openflock.arena.economy.profits import Finding, demand_all, describe, find_all, play, to_line
 from openflock.arena.economy.scenarios import SCENARIOS, Scenario
 from openflock.arena.economy.scene import Figures
 from openflock.arena.statistics import Interval
+from openflock.protocol.recipe import Recipe
 
 SEEDS, ROUNDS = range(100, 120), 1000
 QUICK_SEEDS, QUICK_ROUNDS = range(100, 103), 32
 FIGURES = Figures()
+RECIPE = Recipe(**DEFAULT_RECIPE)  # type: ignore[arg-type]
 
 Job = tuple[Scenario, int, int]  # with seed and rounds
 
@@ -37,7 +39,7 @@ Job = tuple[Scenario, int, int]  # with seed and rounds
 def run(job: Job) -> dict[str, Any]:
     """Play one task."""
     scenario, seed, rounds = job
-    return describe(scenario, play(scenario, DEFAULT_RULES, rounds, seed, FIGURES), rounds, seed) | {
+    return describe(scenario, play(scenario, DEFAULT_RULES, RECIPE, rounds, seed, FIGURES), rounds, seed) | {
         "key": get_key(job)
     }
 
@@ -45,7 +47,16 @@ def run(job: Job) -> dict[str, Any]:
 def get_key(job: Job) -> str:
     """Name all that a line depends on but the code."""
     scenario, seed, rounds = job  # by name: a strategy's functions print another address in each process
-    said = (scenario.name, scenario.rules, scenario.figures, seed, rounds, sorted(DEFAULT_RULES.items()), FIGURES)
+    said = (
+        scenario.name,
+        scenario.rules,
+        scenario.figures,
+        seed,
+        rounds,
+        sorted(DEFAULT_RULES.items()),
+        RECIPE,
+        FIGURES,
+    )
     return sha256(repr(said).encode()).hexdigest()[:16]
 
 
@@ -98,7 +109,13 @@ def main() -> None:
     losing = sum(each.profit.high < 0 for each in cheats)
     print(f"{losing} of {len(cheats)} cheating strategies end below what staying away would leave them.")
     goals = [Goal(**asdict(demand)) for demand in demand_all(findings)]
-    results = {"rounds": rounds, "seeds": list(seeds), "figures": asdict(FIGURES), "rules": DEFAULT_RULES}
+    results = {
+        "rounds": rounds,
+        "seeds": list(seeds),
+        "figures": asdict(FIGURES),
+        "rules": DEFAULT_RULES,
+        "recipe": DEFAULT_RECIPE,
+    }
     finish(args, goals, results | {"findings": [to_line(each) for each in findings]})
 
 

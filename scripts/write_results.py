@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 Cell = Mapping[str, Any]
-TABLES = ("arena", "defences", "synergy", "scale", "economics")
+TABLES = ("arena", "defences", "ablation", "synergy", "scale", "economics")
+GRIDS = {"arena": ("core", "more"), "defences": ("core",), "ablation": ("ablation",)}  # whose summaries a table is of
 
 
 def main() -> None:
@@ -30,16 +31,16 @@ def main() -> None:
 
 
 def build_table(folder: Path, name: str) -> Iterable[str]:
-    """Build one table from its file."""
-    file = folder / ("arena/summary.json" if name in ("arena", "defences") else f"{name}.json")
-    if not file.exists():
-        return [f"Not run: `{file}` is not there."]
-    found = json.loads(file.read_text())
-    if name == "arena":
-        return build_attacks(found)
-    if name == "defences":
-        return build_defences(found)
-    return build_goals(found["goals"])
+    """Build one table from its files."""
+    files = [folder / "arena" / f"{grid}.json" for grid in GRIDS.get(name, ())] or [folder / f"{name}.json"]
+    if missing := [file for file in files if not file.exists()]:
+        return [f"Not run: `{missing[0]}` is not there."]
+    found = [json.loads(file.read_text()) for file in files]
+    if name not in GRIDS:
+        return build_goals(found[0]["goals"])
+    cells = [cell for summary in found for cell in summary["cells"]]
+    build = build_attacks if name == "arena" else build_defences
+    return build(cells, found[0]["subject"])
 
 
 def build_goals(goals: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -48,22 +49,23 @@ def build_goals(goals: Sequence[Mapping[str, Any]]) -> list[str]:
     return lines + [f"| {g['name']} | {show_number(g['value'])} | {g['goal']} | {show_met(g['met'])} |" for g in goals]
 
 
-def build_attacks(summary: Mapping[str, Any]) -> list[str]:
+def build_attacks(cells: Sequence[Cell], subject: str) -> list[str]:
     """Build the table of every attack on the subject, beside what it does to plain averaging."""
-    by_place = {(place_of(cell), cell["defence"]): cell for cell in summary["cells"]}
+    by_place = {(place_of(cell), cell["defence"]): cell for cell in cells}
     lines = [
-        "| world | attack | ASR, plain | works | ASR, ours | trigger costs | gain kept | worst domain"
+        "| world | attack | trigger | ASR, plain | works | ASR, ours | trigger costs | gain kept | worst domain"
         " | honest rejected | slashed |",
-        "|---|---|--:|---|--:|--:|--:|--:|--:|--:|",
+        "|---|---|---|--:|---|--:|--:|--:|--:|--:|--:|",
     ]
     for (place, defence), mine in sorted(by_place.items()):
-        if defence != summary["subject"]:
+        if defence != subject:
             continue
         plain = by_place.get((place, "mean"))
         works = {True: "yes", False: "no", None: "–"}[mine["attack_works"]]
         shown = [
             f"{mine['world']}, {mine['split']}",
             mine["attack"],
+            mine["trigger"],
             show_share(plain["asr"]) if plain else "–",
             works,
             show_share(mine["asr"]),
@@ -77,19 +79,19 @@ def build_attacks(summary: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def build_defences(summary: Mapping[str, Any]) -> list[str]:
+def build_defences(cells: Sequence[Cell], subject: str) -> list[str]:
     """Build the table of all defences where more than the subject and plain averaging ran."""
     places: dict[tuple[str, ...], list[Cell]] = {}
-    for cell in summary["cells"]:
+    for cell in cells:
         places.setdefault(place_of(cell), []).append(cell)
     head = ["| world | attack | defence | seeds | ASR | gain kept | worst domain |", "|---|---|---|--:|--:|--:|--:|"]
     lines: list[str] = []
-    for _, cells in sorted(places.items()):
-        if {cell["defence"] for cell in cells} - {"mean", summary["subject"]}:
+    for _, beside in sorted(places.items()):
+        if {cell["defence"] for cell in beside} - {"mean", subject}:
             lines += [
                 f"| {c['world']}, {c['split']} | {c['attack']} | {c['defence']} | {c['seeds']} "
                 f"| {show_share(c['asr'])} | {show_share(c['kept'])} | {show_share(c['kept_worst'])} |"
-                for c in sorted(cells, key=lambda c: (c["asr"]["point"] is None, c["asr"]["point"]))
+                for c in sorted(beside, key=lambda c: (c["asr"]["point"] is None, c["asr"]["point"]))
             ]
     return head + lines if lines else ["Not run yet: no other defence is among the committed records."]
 

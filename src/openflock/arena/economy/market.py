@@ -29,6 +29,7 @@ from openflock.protocol.calls import (
     Slashed,
 )
 from openflock.protocol.commitment import compute_commitment, compute_content
+from openflock.protocol.recipe import Recipe
 from openflock.protocol.round import create_state, is_complete, process
 from openflock.protocol.rules import Rules
 from openflock.protocol.settlement import MERGED_VERDICTS
@@ -89,12 +90,14 @@ def make_address(text: str) -> Address:
 class Market:
     """One task and its players."""
 
-    def __init__(self, rules: Rules, players: Sequence[Player], figures: Figures, pool: int, seed: int) -> None:
+    def __init__(
+        self, rules: Rules, recipe: Recipe, players: Sequence[Player], figures: Figures, pool: int, seed: int
+    ) -> None:
         """Fund a task and let everybody join."""
         self.players = {player.address: player for player in players}
         self.seed, self.time, self.block, self.paid_in = seed, 1, 1, 0
         state = create_state(Genesis(1, TASK, TASK, CREATOR, 0, rules))
-        self.scene = Scene(figures, seed, state, self.players)
+        self.scene = Scene(figures, recipe, seed, state, self.players)
         self.openings: dict[tuple[Act, Address], Opening] = {}
         self.bonds: dict[Address, int] = dict.fromkeys(self.players, 0)
         self.proposers: tuple[Address, ...] = ()  # who has which slot; a round that ends at once is gone from the state

@@ -10,6 +10,7 @@ from openflock.arena.economy.scenarios import COALITION_ROLE, MINORITY, POOL, SC
 from openflock.arena.economy.scene import Figures
 from openflock.arena.economy.strategies import SPECIALIST
 from openflock.arena.statistics import Interval, compute_bootstrap, pair
+from openflock.protocol.recipe import Recipe
 from openflock.protocol.rules import Rules
 
 AMOUNTS = ("earned", "lost", "cost", "profit")
@@ -21,14 +22,16 @@ Lines = Mapping[str, Mapping[int, Line]]  # by scenario and seed
 # --- Playing -------------------------------------------------------------------------------------------------
 
 
-def play(scenario: Scenario, numbers: Mapping[str, int], rounds: int, seed: int, figures: Figures) -> Played:
-    """Play one task under the given rules; the same seed plays the same task."""
+def play(
+    scenario: Scenario, numbers: Mapping[str, int], recipe: Recipe, rounds: int, seed: int, figures: Figures
+) -> Played:
+    """Play one task under the given rules and recipe; the same seed plays the same task."""
     named = {name: bytes(31) + b"\1" for name in ("base", "job", "genesis")}
     derived = {"domains": figures.domains, "min_nodes": 4}
     chosen: dict[str, Any] = {**named, **derived, **numbers, **scenario.rules, "rounds": rounds}
     changed: dict[str, Any] = dict(scenario.figures)
     players = build_players(scenario, seed)
-    return Market(Rules(**chosen), players, replace(figures, **changed), POOL * rounds, seed).run()
+    return Market(Rules(**chosen), recipe, players, replace(figures, **changed), POOL * rounds, seed).run()
 
 
 def describe(scenario: Scenario, played: Played, rounds: int, seed: int) -> Line:

@@ -4,20 +4,23 @@ An update is an `Offer`: what it does to the loss in each domain. A voter that l
 rows. The numbers are measured (`Figures`); everything else is the protocol's.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from random import Random
 from typing import TypeVar, cast
 
 from openflock.protocol.ballot import Mark
+from openflock.protocol.recipe import Recipe
 from openflock.protocol.types import Address, Digest, State, Verdict
+from openflock.update.robust import list_shares
 
 Work = TypeVar("Work")
 
 
 @dataclass(frozen=True)
 class Figures:
-    """The numbers that stand in for models. Scores are counts of 1e-4 of relative loss, at a twelfth of the weight.
+    """The numbers that stand in for models. Scores are counts of 1e-4 of relative loss, at a twelfth of the merge.
 
     From `openflock demo` (12 nodes, 4 domains, 4 rounds), read by `scripts/measure_scores.py runs/demo`, where nothing
     else is said.
@@ -73,6 +76,7 @@ class Scene:
     """What a strategy may see; `offers` only through `look` and what a partner knows of its own."""
 
     figures: Figures
+    recipe: Recipe
     seed: int
     state: State
     players: Mapping[Address, Player]
@@ -90,12 +94,12 @@ class Scene:
         """Give what was published in a slot."""
         return self.offers[self.state.round.proposals[slot].digest]
 
-    def compute_dose(self, slot: int) -> float:
-        """Compute the dose at which a slot is judged, beside the one at which effects were measured."""
-        seats = self.state.round.proposers
-        return (
-            seats[slot].weight / sum(seats[other].weight for other in self.state.round.proposals) / self.figures.share
-        )
+    def list_doses(self, slots: Iterable[int]) -> dict[int, float]:
+        """List at which dose each slot counts in a merge of these, beside the one at which effects were measured."""
+        seats = {slot: self.state.round.proposers[slot] for slot in slots}
+        weights = tuple(seat.weight for seat in seats.values())
+        domains = tuple(self.players[seat.node].domain for seat in seats.values())
+        return dict(zip(seats, _list_doses(self.recipe, weights, domains, self.figures.share), strict=True))
 
     def share_work(self, what: str, player: Player, work: Callable[[], Work]) -> Work:
         """Do a piece of work once in a round for a whole coalition."""
@@ -113,3 +117,8 @@ class Strategy:
     mark: Callable[[Scene, Player, int], Mark]  # of another's slot
     accuse: Callable[[Scene, Player], int | None]  # a slot, by a witness
     veto: Callable[[Scene, Player], bool]
+
+
+@lru_cache(maxsize=256)  # every voter asks for every slot
+def _list_doses(recipe: Recipe, weights: tuple[int, ...], domains: tuple[int, ...], dose: float) -> tuple[float, ...]:
+    return tuple(float(share) / dose for share in list_shares(recipe, weights, domains))

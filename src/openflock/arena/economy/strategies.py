@@ -82,8 +82,9 @@ def poison_within(scene: Scene, player: Player) -> Offer:
     figures = scene.figures
     player.cost += figures.training
     harm = scene.state.genesis.rules.tolerance - 3 * figures.rows_spread
-    dose = len(scene.state.round.proposers) * figures.share  # where all stakes are alike
-    return Offer((-max(0.0, harm) * dose,) * figures.domains)
+    seats = [seat.node for seat in scene.state.round.proposers]
+    dose = scene.list_doses(range(len(seats)))[seats.index(player.address)]
+    return Offer((-max(0.0, harm) / dose,) * figures.domains)
 
 
 def send_malformed(scene: Scene, player: Player) -> Offer:
@@ -107,7 +108,7 @@ def look(scene: Scene, player: Player, slot: int) -> Mark:
     if not offer.admissible:
         return Mark(flags=Flag.INADMISSIBLE)
     noise = player.draw.gauss(0, figures.rows_spread * offer.rows)
-    score = round((offer.effect[player.domain] + noise) * scene.compute_dose(slot))
+    score = round((offer.effect[player.domain] + noise) * scene.list_doses(scene.state.round.proposals)[slot])
     suspect = offer.backdoor and slot in scene.state.round.witnesses
     return Mark(score, Flag.SUSPECT if suspect else NO_FLAGS)
 
@@ -211,9 +212,9 @@ def veto_harm(scene: Scene, player: Player) -> bool:
     """Veto a merge that harms one's own domain; that look is part of the evaluation."""
     current = scene.state.round
     merged = [slot for slot, judged in enumerate(current.judgements) if judged.verdict in MERGED_VERDICTS]
-    total = sum(current.proposers[slot].weight for slot in merged) * scene.figures.share
-    moved = sum(current.proposers[slot].weight * scene.get_offer(slot).effect[player.domain] for slot in merged)
-    return moved / total < -scene.state.genesis.rules.tolerance
+    doses = scene.list_doses(merged)
+    moved = sum(dose * scene.get_offer(slot).effect[player.domain] for slot, dose in doses.items())
+    return moved < -scene.state.genesis.rules.tolerance
 
 
 def veto_never(_scene: Scene, _player: Player) -> bool:
