@@ -42,15 +42,25 @@ def test_many_names_of_little_weight_do_not_choose_the_length(length):
 
 @given(st.dictionaries(st.integers(0, 15), st.floats(-10, 10), max_size=10), st.integers())
 def test_only_who_pushes_more_than_most_is_hunted_in(gains, seed):
-    chosen = choose_suspect(gains, random.Random(seed))
+    chosen = choose_suspect(gains, dict.fromkeys(gains, 7), random.Random(seed))
     if chosen is not None:
         assert gains[chosen] > 0
         assert 2 * sum(gain >= gains[chosen] for gain in gains.values()) <= len(gains)
 
 
 def test_where_all_push_alike_nobody_is_hunted_in():
-    assert choose_suspect(dict.fromkeys(range(5), 2.0), random.Random(1)) is None
-    assert choose_suspect({}, random.Random(1)) is None
+    assert choose_suspect(dict.fromkeys(range(5), 2.0), dict.fromkeys(range(5), 1), random.Random(1)) is None
+    assert choose_suspect({}, {}, random.Random(1)) is None
+
+
+@pytest.mark.parametrize("pushed", [0.0, 5.0])
+def test_many_names_of_little_weight_do_not_choose_the_suspect(pushed):
+    """Names that push nothing would make honest updates suspect, names that push much would hide who pushes more."""
+    honest, names = {0: 1.0, 1: 1.1, 2: 1.0, 3: 3.0}, dict.fromkeys(range(4, 16), pushed)
+    weights = dict.fromkeys(honest, 100) | dict.fromkeys(names, 1)
+    chosen = {choose_suspect(honest | names, weights, random.Random(seed)) for seed in range(50)}
+    assert chosen <= {3, *(names if pushed else ())}
+    assert 3 in chosen
 
 
 class Found:

@@ -24,6 +24,7 @@ from openflock.protocol.types import Address, Digest, Round
 from openflock.update.aggregate import compute_dosed
 from openflock.update.codec import Update
 from openflock.update.fixed import GlobalState
+from openflock.update.robust import find_median
 
 SUSPICIOUS: Final = 1.2  # times the round's lower median of what updates push
 
@@ -53,7 +54,8 @@ class Searcher:
         others = {slot: dose for slot, dose in dosed.items() if current.proposers[slot].node != me}
         with self.watch("probe"):
             pushed = self._look(model, state, others, picked, draw)
-            slot = choose_suspect({slot: gain for slot, (gain, _) in pushed.items()}, draw)
+            weights = {slot: current.proposers[slot].weight for slot in pushed}
+            slot = choose_suspect({slot: gain for slot, (gain, _) in pushed.items()}, weights, draw)
             if slot is None:
                 return None
             after = compute_dosed(state, *dosed[slot])
@@ -80,14 +82,18 @@ class Searcher:
         return pushed
 
 
-def choose_suspect(gains: Mapping[int, float], draw: random.Random) -> int | None:
-    """Choose, by lot, one of the updates that push an answer more than most; none if half or more would be suspect.
+def choose_suspect(gains: Mapping[int, float], weights: Mapping[int, int], draw: random.Random) -> int | None:
+    """Choose, by lot, an update that pushes an answer more than most; none if half of the weight or more would be one.
 
-    >>> choose_suspect({0: 1.0, 1: 1.1, 2: 3.0}, random.Random(0))
+    All by weight: many names of little stake must not say what is usual, nor how many are suspect, nor draw the lot.
+
+    >>> choose_suspect({0: 1.0, 1: 1.1, 2: 3.0}, {0: 1, 1: 1, 2: 1}, random.Random(0))
     2
     """
     if not gains:
         return None
-    usual = sorted(gains.values())[(len(gains) - 1) // 2]
+    usual = find_median([weights[slot] for slot in gains], list(gains.values()))
     suspects = [slot for slot, gain in sorted(gains.items()) if gain > max(0.0, SUSPICIOUS * usual)]
-    return draw.choice(suspects) if suspects and 2 * len(suspects) < len(gains) else None
+    held = [weights[slot] for slot in suspects]
+    many = 2 * sum(held) >= sum(weights[slot] for slot in gains)
+    return None if not suspects or many else draw.choices(suspects, held)[0]

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 from itertools import accumulate, pairwise
 from math import gcd, isqrt, lcm
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,7 @@ _STEPS: Final = 64
 _ONE: Final = 2**24  # the geometric median's coefficients sum to it
 
 Integers: TypeAlias = NDArray[np.object_]
+Number = TypeVar("Number", int, float)
 
 
 def compute_plan(recipe: Recipe, weights: Sequence[int], products: Integers, digests: Sequence[bytes]) -> Plan:
@@ -169,7 +170,7 @@ def _compute_factors(permille: int, weights: Sequence[int], squares: Sequence[in
     return [min(_CLIP, isqrt(limit // (square * 10**6))) if square else _CLIP for square in squares]
 
 
-def find_median(weights: Sequence[int], values: Sequence[int]) -> int:
+def find_median(weights: Sequence[int], values: Sequence[Number]) -> Number:
     """Find the lower median: the least value with half of the weight at or below it."""
     order = sorted(range(len(values)), key=lambda k: values[k])
     reached = accumulate(weights[k] for k in order)
