@@ -13,7 +13,6 @@ import json
 import os
 from collections import defaultdict
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
@@ -26,6 +25,7 @@ from openflock.arena.economy.profits import Finding, demand_all, describe, find_
 from openflock.arena.economy.scenarios import SCENARIOS, Scenario
 from openflock.arena.economy.scene import Figures
 from openflock.arena.statistics import Interval
+from openflock.edge.processes import Pool
 from openflock.protocol.recipe import Recipe
 
 SEEDS, ROUNDS = range(100, 120), 1000
@@ -66,7 +66,7 @@ def run_all(jobs: list[Job], file: Path | None) -> Iterator[dict[str, Any]]:
     wanted = {get_key(job) for job in jobs}
     yield from (line for line in kept if line["key"] in wanted)
     missing = [job for job in jobs if get_key(job) not in {line["key"] for line in kept}]
-    with ProcessPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+    with Pool(len(os.sched_getaffinity(0))) as pool:
         for done, line in enumerate(pool.map(run, missing), 1):
             if file:
                 file.parent.mkdir(parents=True, exist_ok=True)

@@ -4,13 +4,12 @@ Nodes call one after another, but what they work out for one act needs nothing o
 train and judge ahead, and the turns only send it. How many there are changes no bit of the task.
 """
 
-import multiprocessing
-import signal
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from typing import Final, Self
 
+from openflock.edge.processes import Pool
 from openflock.node.node import Node
 from openflock.node.watch import Watch, watch_nothing
 from openflock.protocol.calls import Advance, Call, Opening
@@ -115,8 +114,7 @@ class Workers:
         self, count: int, build: BuildNodes, on_worked: OnWorked | None = None, watch: Watch = watch_nothing
     ) -> None:
         """Start `count` processes; `build`, which must pickle, gives a network's nodes in their order."""
-        context = multiprocessing.get_context("spawn")
-        self._pool = ProcessPoolExecutor(count, context, _settle_in, (build,))
+        self._pool = Pool(count, partial(_settle_in, build))
         self._on_worked, self._watch = on_worked, watch
 
     def work(self, state: State, act: Act, places: Sequence[int]) -> list[Opening | None]:
@@ -142,10 +140,10 @@ class Workers:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """End the processes; after a failure at once, since what was not written down is worked out again."""
-        if kind is not None:
-            for process in multiprocessing.active_children():
-                process.terminate()
-        self._pool.shutdown(wait=kind is None, cancel_futures=True)
+        if kind is None:
+            self._pool.shutdown()
+        else:
+            self._pool.abandon()
 
 
 _nodes: Sequence[Node] = ()  # of a worker's own process
@@ -153,7 +151,6 @@ _nodes: Sequence[Node] = ()  # of a worker's own process
 
 def _settle_in(build: BuildNodes) -> None:
     global _nodes
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is for the process that waits for this one
     _nodes = build()
 
 

@@ -9,7 +9,7 @@ from web3 import HTTPProvider, Web3
 
 from openflock.edge import anvil as module
 from openflock.edge.anvil import CODE_LIMIT, AnvilError, find_anvil, find_free_port, start_anvil
-from openflock.edge.processes import end_process, get_start, start_process
+from openflock.edge.processes import Pool, end_process, get_start, start_process
 
 needs_anvil = [
     pytest.mark.network,
@@ -54,6 +54,41 @@ time.sleep(600)
         starter.kill()
         starter.stdout.close()
         starter.wait()
+
+
+def test_workers_end_with_a_starter_that_is_killed(tmp_path):
+    script = tmp_path / "starter.py"
+    script.write_text("""
+import os, time
+from openflock.edge.processes import Pool
+if __name__ == "__main__":
+    pool = Pool(1)
+    print(pool.submit(os.getpid).result(), flush=True)
+    pool.submit(time.sleep, 600).result()
+""")
+    starter = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True)
+    worker = int(starter.stdout.readline())
+    try:
+        assert get_start(worker) is not None
+        starter.send_signal(signal.SIGKILL)
+        starter.wait()
+        assert await_end(worker)
+    finally:
+        starter.kill()
+        starter.stdout.close()
+        starter.wait()
+
+
+def test_workers_that_are_abandoned_end_and_no_other_process_of_ours():
+    other = Pool(1)
+    spared = other.submit(os.getpid).result()
+    with Pool(1) as pool:
+        worker = pool.submit(os.getpid).result()
+        pool.submit(time.sleep, 600)
+        pool.abandon()
+    assert await_end(worker)
+    assert other.submit(os.getpid).result() == spared
+    other.shutdown()
 
 
 @pytest.mark.parametrize("state", ["deaf", "stopped"])

@@ -1,15 +1,14 @@
 """Run the cells of a grid on all cores, one line a cell in `runs.jsonl`, and skip those that are there."""
 
 import json
-import multiprocessing
 import os
-import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from pathlib import Path
 
 from openflock.arena.cells import Record, compute_cell_digest, run_cell
 from openflock.arena.settings import Cell
+from openflock.edge.processes import Pool
 
 OnRecord = Callable[[Record], None]
 Run = Callable[[Sequence[Cell]], Iterable[Record]]
@@ -68,19 +67,11 @@ def run_in_processes(cells: Sequence[Cell], jobs: int) -> Iterator[Record]:
     if jobs == 1 or not cells:
         yield from map(run_cell, cells)
         return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(jobs, len(cells)), context, initializer=ignore_interrupts) as pool:
+    with Pool(min(jobs, len(cells))) as pool:
         try:
             for done in as_completed([pool.submit(run_cell, cell) for cell in cells]):
                 yield done.result()
         except BaseException:
             # Whatever ends this, an interrupt above all, does not wait for cells that take minutes: they run again.
-            for child in multiprocessing.active_children():
-                child.terminate()
-            pool.shutdown(wait=False, cancel_futures=True)
+            pool.abandon()
             raise
-
-
-def ignore_interrupts() -> None:
-    """Leave an interrupt to the process that waits for this one."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)

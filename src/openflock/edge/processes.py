@@ -1,10 +1,13 @@
 """Processes of our own: started in a group of their own, and ended with us, even where we are killed."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -61,3 +64,34 @@ def get_start(pid: int) -> float | None:
         return None if process.status() == psutil.STATUS_ZOMBIE else process.create_time()
     except psutil.NoSuchProcess:
         return None
+
+
+# --- Workers -------------------------------------------------------------------------------------------------
+
+
+class Pool(ProcessPoolExecutor):
+    """Processes that run our own functions; a Ctrl-C is left to us."""
+
+    def __init__(self, count: int, prepare: Callable[[], object] = tuple) -> None:
+        """Let each of `count` processes first call `prepare`, which must pickle."""
+        self._others = set(multiprocessing.active_children())
+        super().__init__(count, multiprocessing.get_context("spawn"), _settle_in, (prepare,))
+
+    def abandon(self) -> None:
+        """End the processes at once, whatever they are at."""
+        for process in set(multiprocessing.active_children()) - self._others:
+            process.terminate()
+        self.shutdown(wait=False, cancel_futures=True)
+
+
+def _settle_in(prepare: Callable[[], object]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()  # a pool's processes outlive a killed parent
+    prepare()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
