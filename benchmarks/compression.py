@@ -8,10 +8,10 @@ interrupted call goes on.
 """
 
 import json
-import multiprocessing
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from concurrent.futures import as_completed
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -20,6 +20,7 @@ from statistics import mean
 import numpy as np
 from _harness import Goal, finish, parse_arguments, show_table
 
+from openflock.edge.processes import Executor
 from openflock.learn.data import Row
 from openflock.learn.evaluate import EvaluationSettings, compute_loss
 from openflock.learn.model import Model, load_model
@@ -204,9 +205,9 @@ def main() -> None:
     results = [json.loads(line) for line in kept.read_text().splitlines()] if kept and kept.exists() else []
     done = {(run["encoding"], run["seed"]) for run in results}
     runs = [(workload, *each) for each in product(encodings, seeds) if each not in done]
-    with multiprocessing.get_context("spawn").Pool(2) as pool:
-        for result in pool.imap_unordered(play_one, runs):
-            results.append(result)
+    with Executor(2) as executor:
+        for played in as_completed([executor.submit(play_one, run) for run in runs]):
+            results.append(result := played.result())
             if kept:
                 with kept.open("a") as file:
                     file.write(json.dumps(result) + "\n")

@@ -1,9 +1,9 @@
 """Does cheating pay? The whole protocol on the specification, 27 ways to cheat, with measured scores instead of models.
 
 Each line of the JSONL beside the JSON is one task: a scenario, a seed, what each role earned, lost and spent. What is
-there already for the same rules and figures is not played again, so an interrupted run resumes. Amounts are tokens a
-round for each 100 tokens at stake. `over honesty` is the profit less that of the same seats, held honestly, on the
-same seed. `merged` is the share of rounds that moved the state, `rejected` that of honest proposals that were not
+there already for the same rules, recipe and figures is not played again, so an interrupted run resumes. Amounts are
+tokens a round for each 100 tokens at stake. `over honesty` is the profit less that of the same seats, held honestly, on
+the same seed. `merged` is the share of rounds that moved the state, `rejected` that of honest proposals that were not
 merged.
 
 The full form plays 1,000 rounds on 20 seeds: a little over an hour on 2 cores.
@@ -25,7 +25,7 @@ from openflock.arena.economy.profits import Finding, demand_all, describe, find_
 from openflock.arena.economy.scenarios import SCENARIOS, Scenario
 from openflock.arena.economy.scene import Figures
 from openflock.arena.statistics import Interval
-from openflock.edge.processes import Pool
+from openflock.edge.processes import Executor
 from openflock.protocol.recipe import Recipe
 
 SEEDS, ROUNDS = range(100, 120), 1000
@@ -66,8 +66,8 @@ def run_all(jobs: list[Job], file: Path | None) -> Iterator[dict[str, Any]]:
     wanted = {get_key(job) for job in jobs}
     yield from (line for line in kept if line["key"] in wanted)
     missing = [job for job in jobs if get_key(job) not in {line["key"] for line in kept}]
-    with Pool(len(os.sched_getaffinity(0))) as pool:
-        for done, line in enumerate(pool.map(run, missing), 1):
+    with Executor(len(os.sched_getaffinity(0))) as executor:
+        for done, line in enumerate(executor.map(run, missing), 1):
             if file:
                 file.parent.mkdir(parents=True, exist_ok=True)
                 with file.open("a") as lines:

@@ -2,7 +2,7 @@
 
     python scripts/write_results.py benchmarks/results docs/results.md
 
-Each table stands between two marks in the text and is replaced; a table whose file is missing says so.
+Each table stands between two marks in the text and is replaced; one of whose files none is there says so.
 """
 
 import json
@@ -13,7 +13,7 @@ from typing import Any
 
 Cell = Mapping[str, Any]
 TABLES = ("arena", "defences", "ablation", "synergy", "scale", "economics")
-GRIDS = {"arena": ("core", "more"), "defences": ("core",), "ablation": ("ablation",)}  # whose summaries a table is of
+GRIDS = {"arena": ("core", "more", "text"), "defences": ("core",), "ablation": ("ablation",)}  # what a table is of
 
 
 def main() -> None:
@@ -31,11 +31,11 @@ def main() -> None:
 
 
 def build_table(folder: Path, name: str) -> Iterable[str]:
-    """Build one table from its files."""
+    """Build one table from those of its files that are there."""
     files = [folder / "arena" / f"{grid}.json" for grid in GRIDS.get(name, ())] or [folder / f"{name}.json"]
-    if missing := [file for file in files if not file.exists()]:
-        return [f"Not run: `{missing[0]}` is not there."]
-    found = [json.loads(file.read_text()) for file in files]
+    found = [json.loads(file.read_text()) for file in files if file.exists()]
+    if not found:
+        return [f"Not run: `{files[0].name}` is not there."]
     if name not in GRIDS:
         return build_goals(found[0]["goals"])
     cells = [cell for summary in found for cell in summary["cells"]]

@@ -7,9 +7,9 @@ train and judge ahead, and the turns only send it. How many there are changes no
 from collections.abc import Callable, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
-from typing import Final, Self
+from typing import Any, Final, Self
 
-from openflock.edge.processes import Pool
+from openflock.edge.processes import Executor
 from openflock.node.node import Node
 from openflock.node.watch import Watch, watch_nothing
 from openflock.protocol.calls import Advance, Call, Opening
@@ -114,7 +114,7 @@ class Workers:
         self, count: int, build: BuildNodes, on_worked: OnWorked | None = None, watch: Watch = watch_nothing
     ) -> None:
         """Start `count` processes; `build`, which must pickle, gives a network's nodes in their order."""
-        self._pool = Pool(count, partial(_settle_in, build))
+        self._executor = Executor(count, partial(_settle_in, build))
         self._on_worked, self._watch = on_worked, watch
 
     def work(self, state: State, act: Act, places: Sequence[int]) -> list[Opening | None]:
@@ -125,7 +125,7 @@ class Workers:
         openings = []
         with self._watch("training" if act == Act.UPDATE else "evaluation"):
             try:
-                for future in [self._pool.submit(_work, state, act, place) for place in places]:
+                for future in [self._executor.submit(_work, state, act, place) for place in places]:
                     openings.append(future.result())
                     if self._on_worked is not None:
                         self._on_worked(act)
@@ -138,12 +138,9 @@ class Workers:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+    def __exit__(self, *raised: Any) -> None:
         """End the processes; after a failure at once, since what was not written down is worked out again."""
-        if kind is None:
-            self._pool.shutdown()
-        else:
-            self._pool.abandon()
+        self._executor.__exit__(*raised)
 
 
 _nodes: Sequence[Node] = ()  # of a worker's own process

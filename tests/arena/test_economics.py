@@ -7,7 +7,7 @@ import pytest
 from openflock.app.settings import DEFAULT_RECIPE, DEFAULT_RULES
 from openflock.arena.economy import strategies as does
 from openflock.arena.economy.market import TOKEN, Market, Result, Unbalanced
-from openflock.arena.economy.profits import demand_all, describe, find, find_all, play, sum_roles
+from openflock.arena.economy.profits import demand_all, describe, find, find_all, open_market, play, sum_roles
 from openflock.arena.economy.scenarios import (
     COALITION,
     COALITION_ROLE,
@@ -20,8 +20,9 @@ from openflock.arena.economy.scenarios import (
 )
 from openflock.arena.economy.scene import Figures
 from openflock.arena.economy.strategies import SPECIALIST
+from openflock.node.voter import find_share
 from openflock.protocol.recipe import Recipe
-from openflock.protocol.types import Verdict
+from openflock.protocol.types import Phase, Verdict
 
 ROUNDS = 3
 FIGURES = Figures()
@@ -51,6 +52,20 @@ def test_no_scenario_makes_or_loses_money(scenario):
     assert sum(played.outcomes.values()) == ROUNDS
     gained = sum(result.earned - result.lost for result in played.results)
     assert gained <= 240 * ROUNDS + 1e-6
+
+
+def test_updates_count_in_the_economy_for_what_voters_judge_them_at():
+    """Where domains are merged apart, the third one's only holder counts for over twice its weight."""
+    shares = {}
+    for recipe in (RECIPE, Recipe()):
+        market = open_market(BY_NAME["honest"], DEFAULT_RULES, recipe, ROUNDS, 0, FIGURES)
+        while market.state.phase != Phase.VOTE:
+            market.play_phase()
+        current, scene = market.state.round, market.scene
+        shares[recipe.grouping] = [dose * FIGURES.share for dose in scene.list_doses(current.proposals).values()]
+        judged = [float(find_share(recipe, current, slot)) for slot in current.proposals]
+        assert shares[recipe.grouping] == pytest.approx(judged)
+    assert max(shares[RECIPE.grouping]) > 2 * max(shares[0])
 
 
 def test_books_that_do_not_balance_are_noticed(monkeypatch):

@@ -1,115 +1,15 @@
-import os
-import signal
-import subprocess
-import sys
-import time
-
 import pytest
 from web3 import HTTPProvider, Web3
 
 from openflock.edge import anvil as module
 from openflock.edge.anvil import CODE_LIMIT, AnvilError, find_anvil, find_free_port, start_anvil
-from openflock.edge.processes import Pool, end_process, get_start, start_process
+from openflock.edge.processes import get_start
 
 needs_anvil = [
     pytest.mark.network,
     pytest.mark.skipif(find_anvil() is None, reason="no anvil: make .anvil/installed"),
 ]
 ACCOUNT = "0x" + "aB" * 20
-
-
-def await_end(pid):
-    deadline = time.monotonic() + 30
-    while get_start(pid) is not None and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return get_start(pid) is None
-
-
-# --- Processes -----------------------------------------------------------------------------------------------
-
-
-def test_a_process_writes_to_its_log_and_its_end_gives_its_code(tmp_path):
-    process = start_process([sys.executable, "-c", "print('said'); raise SystemExit(3)"], tmp_path / "log")
-    assert process.wait(30) == 3
-    assert end_process(process) == 3
-    assert (tmp_path / "log").read_text() == "said\n"
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent died")
-def test_a_process_ends_with_its_starter_however_that_ends():
-    script = """
-import sys, time
-from openflock.edge.processes import start_process
-print(start_process(["/bin/sleep", "600"]).pid, flush=True)
-time.sleep(600)
-"""
-    starter = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
-    child = int(starter.stdout.readline())
-    try:
-        assert get_start(child) is not None
-        starter.send_signal(signal.SIGKILL)
-        starter.wait()
-        assert await_end(child)
-    finally:
-        starter.kill()
-        starter.stdout.close()
-        starter.wait()
-
-
-def test_workers_end_with_a_starter_that_is_killed(tmp_path):
-    script = tmp_path / "starter.py"
-    script.write_text("""
-import os, time
-from openflock.edge.processes import Pool
-if __name__ == "__main__":
-    pool = Pool(1)
-    print(pool.submit(os.getpid).result(), flush=True)
-    pool.submit(time.sleep, 600).result()
-""")
-    starter = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True)
-    worker = int(starter.stdout.readline())
-    try:
-        assert get_start(worker) is not None
-        starter.send_signal(signal.SIGKILL)
-        starter.wait()
-        assert await_end(worker)
-    finally:
-        starter.kill()
-        starter.stdout.close()
-        starter.wait()
-
-
-def test_workers_that_are_abandoned_end_and_no_other_process_of_ours():
-    other = Pool(1)
-    spared = other.submit(os.getpid).result()
-    with Pool(1) as pool:
-        worker = pool.submit(os.getpid).result()
-        pool.submit(time.sleep, 600)
-        pool.abandon()
-    assert await_end(worker)
-    assert other.submit(os.getpid).result() == spared
-    other.shutdown()
-
-
-@pytest.mark.parametrize("state", ["deaf", "stopped"])
-def test_a_process_that_does_not_listen_is_ended_all_the_same(tmp_path, state):
-    deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True); time.sleep(600)"
-    process = start_process([sys.executable, "-c", deaf], tmp_path / "log")
-    while not (tmp_path / "log").read_text():
-        time.sleep(0.01)
-    if state == "stopped":
-        os.kill(process.pid, signal.SIGSTOP)
-    assert end_process(process, grace=0.2) == -signal.SIGKILL
-
-
-def test_a_process_is_known_by_its_start(tmp_path):
-    assert get_start(os.getpid()) < time.time()
-    process = start_process([sys.executable, "-c", ""])
-    process.wait()
-    assert get_start(process.pid) is None
-
-
-# --- Anvil ---------------------------------------------------------------------------------------------------
 
 
 def test_anvil_is_looked_for_where_the_environment_says_first(monkeypatch, tmp_path):

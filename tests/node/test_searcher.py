@@ -58,9 +58,9 @@ def test_many_names_of_little_weight_do_not_choose_the_suspect(pushed):
     """Names that push nothing would make honest updates suspect, names that push much would hide who pushes more."""
     honest, names = {0: 1.0, 1: 1.1, 2: 1.0, 3: 3.0}, dict.fromkeys(range(4, 16), pushed)
     weights = dict.fromkeys(honest, 100) | dict.fromkeys(names, 1)
-    chosen = {choose_suspect(honest | names, weights, random.Random(seed)) for seed in range(50)}
-    assert chosen <= {3, *(names if pushed else ())}
-    assert 3 in chosen
+    chosen = [choose_suspect(honest | names, weights, random.Random(seed)) for seed in range(50)]
+    assert set(chosen) <= {3, *(names if pushed else ())}
+    assert chosen.count(3) > 30  # a lot by heads would fall on it 4 times in 50
 
 
 class Found:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from openflock.arena.cells import Record, compute_cell_digest, run_cell
 from openflock.arena.settings import Cell
-from openflock.edge.processes import Pool
+from openflock.edge.processes import Executor
 
 OnRecord = Callable[[Record], None]
 Run = Callable[[Sequence[Cell]], Iterable[Record]]
@@ -67,11 +67,7 @@ def run_in_processes(cells: Sequence[Cell], jobs: int) -> Iterator[Record]:
     if jobs == 1 or not cells:
         yield from map(run_cell, cells)
         return
-    with Pool(min(jobs, len(cells))) as pool:
-        try:
-            for done in as_completed([pool.submit(run_cell, cell) for cell in cells]):
-                yield done.result()
-        except BaseException:
-            # Whatever ends this, an interrupt above all, does not wait for cells that take minutes: they run again.
-            pool.abandon()
-            raise
+    # Whatever ends this, an interrupt above all, does not wait for cells that take minutes: they run again.
+    with Executor(min(jobs, len(cells))) as executor:
+        for done in as_completed([executor.submit(run_cell, cell) for cell in cells]):
+            yield done.result()

@@ -1,4 +1,4 @@
-"""Processes of our own: started in a group of their own, and ended with us, even where we are killed."""
+"""Processes of our own: commands in groups of their own, and executors; all end with us, even where we are killed."""
 
 import multiprocessing
 import os
@@ -66,28 +66,29 @@ def get_start(pid: int) -> float | None:
         return None
 
 
-# --- Workers -------------------------------------------------------------------------------------------------
+# --- Executors -----------------------------------------------------------------------------------------------
 
 
-class Pool(ProcessPoolExecutor):
-    """Processes that run our own functions; a Ctrl-C is left to us."""
+class Executor(ProcessPoolExecutor):
+    """Processes that run functions of ours, in our own group; they leave a Ctrl-C to us, and end with us."""
 
-    def __init__(self, count: int, prepare: Callable[[], object] = tuple) -> None:
+    def __init__(self, count: int, prepare: Callable[[], object] | None = None) -> None:
         """Let each of `count` processes first call `prepare`, which must pickle."""
-        self._others = set(multiprocessing.active_children())
-        super().__init__(count, multiprocessing.get_context("spawn"), _settle_in, (prepare,))
+        super().__init__(count, multiprocessing.get_context("spawn"), _start_work, (prepare,))
 
-    def abandon(self) -> None:
-        """End the processes at once, whatever they are at."""
-        for process in set(multiprocessing.active_children()) - self._others:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Wait for what was submitted; after an exception end the processes at once, whatever they are at."""
+        processes = list((self._processes or {}).values())
+        self.shutdown(wait=kind is None, cancel_futures=kind is not None)
+        for process in processes if kind else ():
             process.terminate()
-        self.shutdown(wait=False, cancel_futures=True)
 
 
-def _settle_in(prepare: Callable[[], object]) -> None:
+def _start_work(prepare: Callable[[], object] | None) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()  # a pool's processes outlive a killed parent
-    prepare()
+    threading.Thread(target=_end_with_parent, daemon=True).start()  # or it would outlive one that is killed
+    if prepare is not None:
+        prepare()
 
 
 def _end_with_parent() -> None:

@@ -26,7 +26,7 @@ from openflock.update.codec import Update
 from openflock.update.fixed import GlobalState
 from openflock.update.robust import find_median
 
-SUSPICIOUS: Final = 1.2  # times the round's lower median of what updates push
+SUSPICIOUS: Final = 1.2  # times the round's lower median, by weight, of what updates push
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Searcher:
 
 
 def choose_suspect(gains: Mapping[int, float], weights: Mapping[int, int], draw: random.Random) -> int | None:
-    """Choose, by lot, an update that pushes an answer more than most; none if half of the weight or more would be one.
+    """Choose, by lot, an update that pushes an answer more than most; none if half of the weight would be one.
 
     All by weight: many names of little stake must not say what is usual, nor how many are suspect, nor draw the lot.
 

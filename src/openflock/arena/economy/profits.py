@@ -26,12 +26,19 @@ def play(
     scenario: Scenario, numbers: Mapping[str, int], recipe: Recipe, rounds: int, seed: int, figures: Figures
 ) -> Played:
     """Play one task under the given rules and recipe; the same seed plays the same task."""
+    return open_market(scenario, numbers, recipe, rounds, seed, figures).run()
+
+
+def open_market(
+    scenario: Scenario, numbers: Mapping[str, int], recipe: Recipe, rounds: int, seed: int, figures: Figures
+) -> Market:
+    """Open a task in which everybody has a seat and nobody has done anything."""
     named = {name: bytes(31) + b"\1" for name in ("base", "job", "genesis")}
     derived = {"domains": figures.domains, "min_nodes": 4}
     chosen: dict[str, Any] = {**named, **derived, **numbers, **scenario.rules, "rounds": rounds}
     changed: dict[str, Any] = dict(scenario.figures)
     players = build_players(scenario, seed)
-    return Market(Rules(**chosen), recipe, players, replace(figures, **changed), POOL * rounds, seed).run()
+    return Market(Rules(**chosen), recipe, players, replace(figures, **changed), POOL * rounds, seed)
 
 
 def describe(scenario: Scenario, played: Played, rounds: int, seed: int) -> Line:

@@ -95,7 +95,10 @@ class Scene:
         return self.offers[self.state.round.proposals[slot].digest]
 
     def list_doses(self, slots: Iterable[int]) -> dict[int, float]:
-        """List at which dose each slot counts in a merge of these, beside the one at which effects were measured."""
+        """List at which dose each slot counts in a merge of these, beside the one at which effects were measured.
+
+        The recipe's clip and rule are left aside, as where voters judge; so a sum of doses is no merge by Krum.
+        """
         seats = {slot: self.state.round.proposers[slot] for slot in slots}
         weights = tuple(seat.weight for seat in seats.values())
         domains = tuple(self.players[seat.node].domain for seat in seats.values())
@@ -120,5 +123,7 @@ class Strategy:
 
 
 @lru_cache(maxsize=256)  # every voter asks for every slot
-def _list_doses(recipe: Recipe, weights: tuple[int, ...], domains: tuple[int, ...], dose: float) -> tuple[float, ...]:
-    return tuple(float(share) / dose for share in list_shares(recipe, weights, domains))
+def _list_doses(
+    recipe: Recipe, weights: tuple[int, ...], domains: tuple[int, ...], measured: float
+) -> tuple[float, ...]:
+    return tuple(float(share) / measured for share in list_shares(recipe, weights, domains))

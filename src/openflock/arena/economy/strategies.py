@@ -81,10 +81,10 @@ def poison_within(scene: Scene, player: Player) -> Offer:
     """Harm every domain as much as passes: short of the tolerance by three times what voters' rows differ."""
     figures = scene.figures
     player.cost += figures.training
-    harm = scene.state.genesis.rules.tolerance - 3 * figures.rows_spread
     seats = [seat.node for seat in scene.state.round.proposers]
     dose = scene.list_doses(range(len(seats)))[seats.index(player.address)]
-    return Offer((-max(0.0, harm) / dose,) * figures.domains)
+    harm = scene.state.genesis.rules.tolerance / dose - 3 * figures.rows_spread
+    return Offer((-max(0.0, harm),) * figures.domains)
 
 
 def send_malformed(scene: Scene, player: Player) -> Offer:
