@@ -6,11 +6,13 @@ tokens a round for each 100 tokens at stake. `over honesty` is the profit less t
 the same seed. `merged` is the share of rounds that moved the state, `rejected` that of honest proposals that were not
 merged.
 
-The full form plays 1,000 rounds on 20 seeds: a little over an hour on 2 cores.
+The full form plays 1,000 rounds on 20 seeds: a little over an hour on 2 cores. Stopped by Ctrl-C it reports on the
+seeds that are whole.
 """
 
 import json
 import os
+import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -101,9 +103,15 @@ def main() -> None:
     lines: defaultdict[str, dict[int, dict[str, Any]]] = defaultdict(dict)
     # All scenarios of a seed before the next seed: what is there of an interrupted run can be compared.
     jobs = [(scenario, seed, rounds) for seed in seeds for scenario in SCENARIOS]
-    for line in run_all(jobs, args.json.with_suffix(".jsonl") if args.json else None):
-        lines[line["scenario"]][line["seed"]] = line
-    findings = find_all(lines)
+    try:
+        for line in run_all(jobs, args.json.with_suffix(".jsonl") if args.json else None):
+            lines[line["scenario"]][line["seed"]] = line
+    except KeyboardInterrupt:
+        print("stopped: what follows is of the seeds that were played whole")
+    whole = [seed for seed in seeds if all(seed in lines[scenario.name] for scenario in SCENARIOS)]
+    if not whole:
+        sys.exit("economics: no seed was played whole yet; run the same command again, it goes on where it was")
+    findings = find_all({name: {seed: played[seed] for seed in whole} for name, played in lines.items()})
     show(findings)
     cheats = [each for each in findings if each.advantage]
     losing = sum(each.profit.high < 0 for each in cheats)
@@ -111,7 +119,7 @@ def main() -> None:
     goals = [Goal(**asdict(demand)) for demand in demand_all(findings)]
     results = {
         "rounds": rounds,
-        "seeds": list(seeds),
+        "seeds": whole,
         "figures": asdict(FIGURES),
         "rules": DEFAULT_RULES,
         "recipe": DEFAULT_RECIPE,
