@@ -107,9 +107,9 @@ def show_share(interval: Mapping[str, float | None]) -> str:
     if point is None:
         return "–"
     if low is None or high is None:
-        return f"{point:.0%}"
+        return f"{point:z.0%}"
     digits = 1 if 0 < high < 0.01 else 0  # what never happened is told by its bound
-    return f"{point:.0%} ({low:.0%} to {high:.{digits}%})"
+    return f"{point:z.0%} ({low:z.0%} to {high:z.{digits}%})"
 
 
 def show_count(count: Mapping[str, int]) -> str:
