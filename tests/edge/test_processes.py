@@ -27,44 +27,34 @@ def test_a_process_writes_to_its_log_and_its_end_gives_its_code(tmp_path):
     assert (tmp_path / "log").read_text() == "said\n"
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent died")
-def test_a_process_ends_with_its_starter_however_that_ends():
-    script = """
-import sys, time
+COMMAND = """
+import time
 from openflock.edge.processes import start_process
 print(start_process(["/bin/sleep", "600"]).pid, flush=True)
 time.sleep(600)
 """
-    starter = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
-    child = int(starter.stdout.readline())
-    try:
-        assert get_start(child) is not None
-        starter.send_signal(signal.SIGKILL)
-        starter.wait()
-        assert await_end(child)
-    finally:
-        starter.kill()
-        starter.stdout.close()
-        starter.wait()
-
-
-def test_an_executors_processes_end_with_a_starter_that_is_killed(tmp_path):
-    script = tmp_path / "starter.py"
-    script.write_text("""
+EXECUTOR = """
 import os, time
 from openflock.edge.processes import Executor
 if __name__ == "__main__":
     executor = Executor(1)
     print(executor.submit(os.getpid).result(), flush=True)
     executor.submit(time.sleep, 600).result()
-""")
-    starter = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True)
-    worker = int(starter.stdout.readline())
+"""
+only_linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent died")
+
+
+@pytest.mark.parametrize("script", [pytest.param(COMMAND, marks=only_linux), EXECUTOR], ids=["command", "executor"])
+def test_a_process_ends_with_its_starter_however_that_ends(tmp_path, script):
+    path = tmp_path / "starter.py"
+    path.write_text(script)
+    starter = subprocess.Popen([sys.executable, str(path)], stdout=subprocess.PIPE, text=True)
+    child = int(starter.stdout.readline())
     try:
-        assert get_start(worker) is not None
+        assert get_start(child) is not None
         starter.send_signal(signal.SIGKILL)
         starter.wait()
-        assert await_end(worker)
+        assert await_end(child)
     finally:
         starter.kill()
         starter.stdout.close()
