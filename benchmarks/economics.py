@@ -69,7 +69,8 @@ def run_all(jobs: list[Job], file: Path | None) -> Iterator[dict[str, Any]]:
     yield from (line for line in kept if line["key"] in wanted)
     missing = [job for job in jobs if get_key(job) not in {line["key"] for line in kept}]
     with Executor(len(os.sched_getaffinity(0))) as executor:
-        for done, line in enumerate(executor.map(run, missing), 1):
+        for done, future in enumerate([executor.submit(run, job) for job in missing], 1):
+            line = future.result()
             if file:
                 file.parent.mkdir(parents=True, exist_ok=True)
                 with file.open("a") as lines:
