@@ -22,18 +22,17 @@ from typing import Any
 
 from _harness import Goal, finish, parse_arguments, show_table
 
-from openflock.app.settings import DEFAULT_RECIPE, DEFAULT_RULES
-from openflock.arena.economy.profits import Finding, demand_all, describe, find_all, play, to_line
+from openflock.app.settings import DEFAULT_RULES, complete_recipe
+from openflock.arena.economy.profits import Finding, demand_all, describe, find_all, open_market, to_line
 from openflock.arena.economy.scenarios import SCENARIOS, Scenario
 from openflock.arena.economy.scene import Figures
 from openflock.arena.statistics import Interval
 from openflock.edge.processes import Executor
-from openflock.protocol.recipe import Recipe
 
 SEEDS, ROUNDS = range(100, 120), 1000
 QUICK_SEEDS, QUICK_ROUNDS = range(100, 103), 32
 FIGURES = Figures()
-RECIPE = Recipe(**DEFAULT_RECIPE)  # type: ignore[arg-type]
+RECIPE = complete_recipe({})
 
 Job = tuple[Scenario, int, int]  # with seed and rounds
 
@@ -41,9 +40,8 @@ Job = tuple[Scenario, int, int]  # with seed and rounds
 def run(job: Job) -> dict[str, Any]:
     """Play one task."""
     scenario, seed, rounds = job
-    return describe(scenario, play(scenario, DEFAULT_RULES, RECIPE, rounds, seed, FIGURES), rounds, seed) | {
-        "key": get_key(job)
-    }
+    played = open_market(scenario, DEFAULT_RULES, RECIPE, rounds, seed, FIGURES).run()
+    return {**describe(scenario, played, rounds, seed), "key": get_key(job)}
 
 
 def get_key(job: Job) -> str:
@@ -123,7 +121,7 @@ def main() -> None:
         "seeds": whole,
         "figures": asdict(FIGURES),
         "rules": DEFAULT_RULES,
-        "recipe": DEFAULT_RECIPE,
+        "recipe": asdict(RECIPE),
     }
     finish(args, goals, results | {"findings": [to_line(each) for each in findings]})
 

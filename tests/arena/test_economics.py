@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from openflock.app.settings import DEFAULT_RECIPE, DEFAULT_RULES
+from openflock.app.settings import DEFAULT_RULES, complete_recipe
 from openflock.arena.economy import strategies as does
 from openflock.arena.economy.market import TOKEN, Market, Result, Unbalanced
-from openflock.arena.economy.profits import demand_all, describe, find, find_all, open_market, play, sum_roles
+from openflock.arena.economy.profits import demand_all, describe, find, find_all, open_market, sum_roles
 from openflock.arena.economy.scenarios import (
     COALITION,
     COALITION_ROLE,
@@ -26,12 +26,12 @@ from openflock.protocol.types import Phase, Verdict
 
 ROUNDS = 3
 FIGURES = Figures()
-RECIPE = Recipe(**DEFAULT_RECIPE)
+RECIPE = complete_recipe({})
 BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
 
 
 def run(name, seed=0, rounds=ROUNDS, figures=FIGURES, **changes):
-    return play(BY_NAME[name], {**DEFAULT_RULES, **changes}, RECIPE, rounds, seed, figures)
+    return open_market(BY_NAME[name], {**DEFAULT_RULES, **changes}, RECIPE, rounds, seed, figures).run()
 
 
 def count(played, role, verdict):
@@ -48,7 +48,7 @@ def get(played, role):
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
 def test_no_scenario_makes_or_loses_money(scenario):
     """The books are checked after every round; here the whole task: nobody but the creator put anything in."""
-    played = play(scenario, DEFAULT_RULES, RECIPE, ROUNDS, 1, FIGURES)
+    played = open_market(scenario, DEFAULT_RULES, RECIPE, ROUNDS, 1, FIGURES).run()
     assert sum(played.outcomes.values()) == ROUNDS
     gained = sum(result.earned - result.lost for result in played.results)
     assert gained <= 240 * ROUNDS + 1e-6
@@ -210,6 +210,9 @@ def test_honest_proposals_are_counted_without_those_of_cheats(lines):
     quiet = {n: {0: describe(BY_NAME[n], run(n, figures=calm), ROUNDS, 0)} for n in ("veto abuse", "honest")}
     finding = find(quiet, BY_NAME["veto abuse"], COALITION_ROLE)
     assert (finding.merged, finding.rejected) == (1, 0)
+    used = find(lines, BY_NAME["veto abuse"], COALITION_ROLE)  # with effects on other domains as they are measured
+    assert used.merged == 1
+    assert used.rejected <= 0.06
     harmed = {0: describe(BY_NAME["honest"], run(GRIEFING[0], domain_quorum=2_900), ROUNDS, 0)}
     grief = BY_NAME[GRIEFING[0]]
     assert find({grief.name: harmed, "honest": {0: lines["honest"][0]}}, grief, COALITION_ROLE).rejected == 1

@@ -22,17 +22,10 @@ Lines = Mapping[str, Mapping[int, Line]]  # by scenario and seed
 # --- Playing -------------------------------------------------------------------------------------------------
 
 
-def play(
-    scenario: Scenario, numbers: Mapping[str, int], recipe: Recipe, rounds: int, seed: int, figures: Figures
-) -> Played:
-    """Play one task under the given rules and recipe; the same seed plays the same task."""
-    return open_market(scenario, numbers, recipe, rounds, seed, figures).run()
-
-
 def open_market(
     scenario: Scenario, numbers: Mapping[str, int], recipe: Recipe, rounds: int, seed: int, figures: Figures
 ) -> Market:
-    """Open a task in which everybody has a seat and nobody has done anything."""
+    """Open a task under the given rules and recipe; the same seed plays the same task."""
     named = {name: bytes(31) + b"\1" for name in ("base", "job", "genesis")}
     derived = {"domains": figures.domains, "min_nodes": 4}
     chosen: dict[str, Any] = {**named, **derived, **numbers, **scenario.rules, "rounds": rounds}
