@@ -13,7 +13,11 @@ from typing import Any
 
 Cell = Mapping[str, Any]
 TABLES = ("arena", "defences", "ablation", "synergy", "scale", "economics")
-GRIDS = {"arena": ("core", "more", "text"), "defences": ("core",), "ablation": ("ablation",)}  # what a table is of
+GRIDS = {
+    "arena": ("core", "more", "acts", "text"),
+    "defences": ("core",),
+    "ablation": ("ablation",),
+}  # what a table is of
 
 
 def main() -> None:
@@ -38,6 +42,8 @@ def build_table(folder: Path, name: str) -> Iterable[str]:
         return [f"Not run: `{files[0].name}` is not there."]
     if name not in GRIDS:
         return build_goals(found[0]["goals"])
+    if name == "ablation":
+        return build_ablations([each for summary in found for each in summary["ablations"]])
     cells = [cell for summary in found for cell in summary["cells"]]
     build = build_attacks if name == "arena" else build_defences
     return build(cells, found[0]["subject"])
@@ -54,8 +60,8 @@ def build_attacks(cells: Sequence[Cell], subject: str) -> list[str]:
     by_place = {(place_of(cell), cell["defence"]): cell for cell in cells}
     lines = [
         "| world | attack | trigger | ASR, plain | works | ASR, ours | trigger costs | gain kept | worst domain"
-        " | honest rejected | slashed |",
-        "|---|---|---|--:|---|--:|--:|--:|--:|--:|--:|",
+        " | honest rejected | slashed | malicious rejected |",
+        "|---|---|---|--:|---|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for (place, defence), mine in sorted(by_place.items()):
         if defence != subject:
@@ -74,6 +80,7 @@ def build_attacks(cells: Sequence[Cell], subject: str) -> list[str]:
             show_share(mine["kept_worst"]),
             show_count(mine["false_rejects"]),
             show_count(mine["false_slashes"]),
+            show_count(mine["caught"]),
         ]
         lines.append(f"| {' | '.join(shown)} |")
     return lines
@@ -96,6 +103,15 @@ def build_defences(cells: Sequence[Cell], subject: str) -> list[str]:
     return head + lines if lines else ["Not run yet: no other defence is among the committed records."]
 
 
+def build_ablations(ablations: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Build the table of what changes without a layer, in points, seed by seed."""
+    lines = ["| without | change | attack | ASR | gain kept | worst domain |", "|---|---|---|--:|--:|--:|"]
+    for each in sorted(ablations, key=lambda each: (each["layer"], each["change"], each["place"])):
+        shown = (show_change(each[name]) for name in ("asr", "kept", "kept_worst"))
+        lines.append(f"| {each['layer']} | `{each['change']}` | {each['place'][2]} | {' | '.join(shown)} |")
+    return lines
+
+
 def place_of(cell: Cell) -> tuple[str, ...]:
     """Say where a cell's figures were taken."""
     return (cell["world"], cell["split"], cell["attack"], cell["trigger"])
@@ -110,6 +126,14 @@ def show_share(interval: Mapping[str, float | None]) -> str:
         return f"{point:z.0%}"
     digits = 1 if 0 < high < 0.01 else 0  # what never happened is told by its bound
     return f"{point:z.0%} ({low:z.0%} to {high:z.{digits}%})"
+
+
+def show_change(interval: Mapping[str, float | None]) -> str:
+    """Show a difference in points with its bounds."""
+    point, low, high = (interval[name] for name in ("point", "low", "high"))
+    if point is None or low is None or high is None:
+        return "–"
+    return f"{100 * point:+.0f} ({100 * low:+.0f} to {100 * high:+.0f})"
 
 
 def show_count(count: Mapping[str, int]) -> str:

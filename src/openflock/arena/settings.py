@@ -163,7 +163,7 @@ class GridTable(Table):
 
     @model_validator(mode="after")
     def check_names(self) -> "GridTable":
-        """Refuse a name that no table has, and a seed or trigger that is both tuned on and reported on."""
+        """Refuse a name that no table has, and a seed that is both tuned on and reported on."""
         for kind in ("worlds", "attacks", "defences"):
             known = getattr(self, kind)
             for name in (name for block in self.grid for name in getattr(block, kind)):

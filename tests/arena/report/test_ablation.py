@@ -1,11 +1,12 @@
 import json
+from math import isnan
 
 import pytest
 
 from openflock.arena.report.ablation import compare_tables, list_ablations, measure_ablations
 from openflock.arena.report.earnings import BadEarnings, read_earnings
 from openflock.arena.report.figures import draw_all
-from openflock.arena.report.goals import list_reductions
+from openflock.arena.report.goals import describe_summary, list_reductions
 from openflock.arena.report.page import build_report
 from openflock.arena.report.summary import summarize
 from openflock.arena.settings import DefenceTable
@@ -59,6 +60,29 @@ def test_the_reduction_against_each_optimizer_is_kept_beside_its_p_value():
     grid, summary = summarize_with()
     (found,) = list_reductions(grid, summary)
     assert (found.optimizer, found.share, found.is_met) == ("fedavg", 1.0, True)
+
+
+def test_an_optimizer_that_no_attack_got_through_leaves_nothing_to_reduce():
+    grid, summary = summarize_with(*(make_record("replacement", "fedavg", seed, asr=0.0) for seed in range(100, 110)))
+    (found,) = list_reductions(grid, summary)
+    assert isnan(found.share)
+    assert not found.is_met
+
+
+def test_a_reduction_by_less_than_the_paper_s_is_no_chance_of_it():
+    """Half of the optimizer's ASR is lower, and surely so, but not by two thirds."""
+    half = [make_record("replacement", "ours", seed, asr=0.4) for seed in range(100, 110)]
+    grid, summary = summarize_with(*(make_record("replacement", "fedavg", s, asr=0.8) for s in range(100, 110)), *half)
+    (found,) = list_reductions(grid, summary)
+    assert found.share == pytest.approx(0.5)
+    assert not found.is_met
+
+
+def test_the_summary_has_the_ablations():
+    grid, summary = summarize_with(*(make_record("replacement", "unvetoed", seed, asr=0.6) for seed in range(100, 110)))
+    (found,) = describe_summary(grid, summary, [])["ablations"]
+    assert found["change"] == "veto = False"
+    assert found["asr"]["point"] == pytest.approx(0.6)
 
 
 def test_the_page_shows_reductions_ablations_and_profits(tmp_path):

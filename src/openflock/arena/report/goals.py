@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
+from openflock.arena.report.ablation import measure_ablations
 from openflock.arena.report.summary import Figures, Place, Summary, get_asr, to_plain
 from openflock.arena.settings import GridTable
 from openflock.arena.statistics import Goal, compute_binomial, compute_p_value, correct_holm, pair
@@ -63,7 +64,10 @@ def show_attack(place: Place, works: bool | None) -> Goal:
 
 @dataclass(frozen=True)
 class Reduction:
-    """How much lower the subject's ASR is than an optimizer's, with a p-value corrected for how many there are."""
+    """How much lower the subject's ASR is than an optimizer's; the p-value of its being lower by what the paper says.
+
+    It is corrected for how many optimizers there are; the share is NaN where the optimizer's ASR is zero.
+    """
 
     place: Place
     optimizer: str
@@ -72,7 +76,7 @@ class Reduction:
 
     @property
     def is_met(self) -> bool:
-        """Answer whether it is beyond what the paper says, and no chance."""
+        """Answer whether it is beyond what the paper says, and no chance; where there was no ASR, none was reduced."""
         return self.share > LEAST_REDUCTION and self.p_value < LEVEL
 
 
@@ -82,14 +86,14 @@ def list_reductions(grid: GridTable, summary: Summary) -> list[Reduction]:
     found: list[Reduction] = []
     for (place, defence), other in summary.figures.items():
         mine = summary.figures.get((place, grid.subject))
-        if defence in optimizers and mine and place[2] not in summary.harmless and other.asr.point > 0:
+        if defence in optimizers and mine and place[2] not in summary.harmless:
             ours, theirs = (
                 {seed: get_asr(grid, place, run) for seed, run in summary.runs[place, name].items()}
                 for name in (grid.subject, defence)
             )
             shared = ours.keys() & theirs.keys()
-            differences = pair({s: theirs[s] for s in shared}, {s: ours[s] for s in shared})
-            share = 1 - mine.asr.point / other.asr.point
+            differences = pair({s: (1 - LEAST_REDUCTION) * theirs[s] for s in shared}, {s: ours[s] for s in shared})
+            share = 1 - mine.asr.point / other.asr.point if other.asr.point else math.nan
             found.append(Reduction(place, defence, share, compute_p_value(differences)))
     corrected = correct_holm([each.p_value for each in found])
     return [replace(each, p_value=p_value) for each, p_value in zip(found, corrected, strict=True)]
@@ -129,5 +133,6 @@ def describe_summary(grid: GridTable, summary: Summary, goals: list[Goal]) -> di
             "tuned_on": {"seeds": list(grid.tune.seeds), "triggers": list(grid.tune.triggers)},
             "goals": [asdict(goal) for goal in goals],
             "cells": cells,
+            "ablations": [asdict(each) for each in measure_ablations(grid, summary)],
         }
     )
