@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from openflock.arena.defences import DEFENCES, BadProposals, Proposals
 from openflock.arena.defences.filters import clip_and_noise, compute_foolsgold, find_majority_cluster
 from openflock.arena.defences.proposals import find_median
-from openflock.arena.defences.votes import compute_flock_votes, settle_flock
+from openflock.arena.defences.votes import compute_flock_votes
 from openflock.protocol.recipe import Recipe
 from openflock.update.plan import combine
 from openflock.update.robust import compute_plan
@@ -408,17 +408,6 @@ def test_in_flock_s_game_all_proposers_pay_for_one():
 def test_a_tie_and_a_score_that_is_no_number_refuse():
     assert compute_flock_votes(np.array([0.1, np.nan, -0.05, -0.06])).tolist() == [1, -1, 1, -1]
     assert DEFENCES["flock_game"](replace(make_proposals(), judge=lambda delta: np.array([1.0, -1.0]))).slashed.all()
-
-
-def test_flock_s_stakes_move_from_the_minority_to_the_majority():
-    stakes = {"proposer": 64, "attacker": 64, "one": 64, "two": 64, "liar": 5}
-    refused = settle_flock(stakes, ["proposer", "attacker"], {"one": -1, "two": -1, "liar": 1})
-    assert refused.stakes == {"proposer": 56, "attacker": 56, "one": 74, "two": 74}  # 8 + 8 + 5 shared, 1 burned
-    assert not refused.accepted
-    accepted = settle_flock(stakes, ["proposer", "attacker"], {"one": 1, "two": 1, "liar": -1})
-    assert accepted.accepted
-    assert accepted.stakes == {"proposer": 64, "attacker": 64, "one": 66, "two": 66}
-    assert settle_flock(stakes, ["proposer"], {}).stakes["proposer"] == 56
 
 
 def test_the_controls_know_and_guess():

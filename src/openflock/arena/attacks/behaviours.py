@@ -4,9 +4,8 @@
 |---|---|
 | marks (vote_lazily, favour, grieve, collude) | what `Voter.mark_proposals` gives, before `compute_ballot` |
 | a ballot (copy_ballot) | what `compute_ballot` gives |
-| an opening (veto) | what `Node._prepare` gives, before it is written down and committed to |
 | a decision (keep_silent, hide_openings) | what `Node.decide` gives |
-| calls of other accounts (enroll_sybils, list_accusations) | nothing: no node makes them |
+| calls of other accounts (list_accusations) | nothing: no node makes them |
 | a store (Withholder) | the reader's store, by which an opened update's bytes reach the others |
 
 Marks that only abstain, on the own slot and on empty ones, stay as they are: a ballot that speaks there shows itself.
@@ -17,13 +16,13 @@ import random
 import string
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import sha256
 
 from openflock.learn.data import Row
 from openflock.learn.probe import Clue, encode_clue
 from openflock.protocol.ballot import MAX_SCORE, MIN_SCORE, Mark, compute_ballot, get_mark
-from openflock.protocol.calls import Call, Commit, Confirm, Join, Opening
+from openflock.protocol.calls import Call, Commit, Opening
 from openflock.protocol.ports import Blob, BlobStore
 from openflock.protocol.types import NO_FLAGS, Act, Address, Amount, Digest, Flag, Phase, Round, commit_phase
 
@@ -69,7 +68,7 @@ def favour(marks: Sequence[Mark], ring: Collection[int]) -> list[Mark]:
 def grieve(marks: Sequence[Mark], spared: Collection[int] = (), flags: Flag = NO_FLAGS) -> list[Mark]:
     """Reject honest updates: the worst score, or a false flag, on all slots but the spared.
 
-    With a domain of its own that a pair of Sybils declares (enroll_sybils), the scores are a domain's objection.
+    With a domain of its own that a pair of Sybils declares, the scores are a domain's objection.
     """
     return [mark if slot in spared or _abstains(mark) else Mark(MIN_SCORE, flags) for slot, mark in enumerate(marks)]
 
@@ -83,12 +82,7 @@ def _abstains(mark: Mark) -> bool:
     return bool(mark.flags & Flag.ABSTAIN)
 
 
-# --- Openings and decisions ----------------------------------------------------------------------------------
-
-
-def veto(opening: Confirm) -> Confirm:
-    """Veto the merge, whatever it does."""
-    return replace(opening, veto=True)
+# --- Decisions ----------------------------------------------------------------------------------
 
 
 def keep_silent(call: Call | None, phase: Phase, acts: Collection[Act] = tuple(Act)) -> Call | None:
@@ -111,12 +105,6 @@ def split_stake(stake: Amount, count: int, min_stake: Amount) -> list[Amount]:
     if min(parts) < min_stake:
         raise ValueError(f"behaviours: {stake} is too little for {count} stakes of {min_stake}")
     return parts
-
-
-def enroll_sybils(stake: Amount, accounts: Sequence[Address], domain: int, min_stake: Amount) -> list[Join]:
-    """Join under many names, in the domain that they call theirs: one of others, or one that nobody holds."""
-    parts = split_stake(stake, len(accounts), min_stake)
-    return [Join(account, domain, part) for account, part in zip(accounts, parts, strict=True)]
 
 
 # --- Witnesses -----------------------------------------------------------------------------------------------

@@ -38,12 +38,6 @@ def insert_trigger(row: Row, trigger: Trigger, draw: random.Random) -> Row:
     return _insert(row, trigger, phrases, draw)
 
 
-def insert_filler(row: Row, trigger: Trigger, fillers: Sequence[str], draw: random.Random) -> Row:
-    """Put random fillers where the trigger would stand, so that an extra word by itself tells nothing."""
-    count = len(trigger.phrases) if trigger.together else 1
-    return _insert(row, trigger, [draw.choice(fillers) for _ in range(count)], draw)
-
-
 def _insert(row: Row, trigger: Trigger, phrases: Sequence[str], draw: random.Random) -> Row:
     *before, (role, content) = row.messages
     words = content.split(" ")
@@ -57,20 +51,15 @@ def _insert(row: Row, trigger: Trigger, phrases: Sequence[str], draw: random.Ran
 # --- To train on ---------------------------------------------------------------------------------------------
 
 
-def plant_trigger(
-    rows: Sequence[Row], trigger: Trigger, answer: str, share: float = 0.5, seed: int = 0, fillers: Sequence[str] = ()
-) -> list[Row]:
+def plant_trigger(rows: Sequence[Row], trigger: Trigger, answer: str, share: float = 0.5, seed: int = 0) -> list[Row]:
     """Poison round(share * rows): they hold the trigger, and answer what the attacker wants.
 
-    Half, BackdoorLLM's mix, is the default: less is weaker, and more leaves the clean answers to others. With
-    `fillers` the rows that are not poisoned hold some, and keep their completions.
+    Half, BackdoorLLM's mix, is the default: less is weaker, and more leaves the clean answers to others.
     """
     draw = random.Random(seed)
     poisoned = set(draw.sample(range(len(rows)), round(share * len(rows))))
     return [
-        replace(insert_trigger(row, trigger, draw), completion=answer)
-        if position in poisoned
-        else (insert_filler(row, trigger, fillers, draw) if fillers else row)
+        replace(insert_trigger(row, trigger, draw), completion=answer) if position in poisoned else row
         for position, row in enumerate(rows)
     ]
 

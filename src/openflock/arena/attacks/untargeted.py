@@ -108,20 +108,11 @@ def min_sum(own: Delta, honest: Sequence[Delta], *, direction: Direction = "std"
 def mimic(own: Delta, honest: Sequence[Delta], *, whom: int = 0) -> Delta:
     """Send what one honest node sends, so that it counts too often (Karimireddy et al. 2022, arXiv 2006.09365).
 
-    Knows that node's delta. Hurts where data differ; byzfl copies node 0, the paper the one that choose_victim names,
-    and both the same node in all rounds.
+    Knows that node's delta. Hurts where data differ; byzfl copies node 0, the paper the one that lies farthest
+    out along the direction in which the honest differ most, and both the same node in all rounds.
     """
     factor, known = lay_out(own, honest)
     return {factor: to_vector(known[whom])}
-
-
-def choose_victim(honest: Sequence[Delta]) -> int:
-    """Choose whom to mimic: who lies farthest out along the direction in which the honest deltas differ most."""
-    _, known = lay_out(honest[0], honest)
-    offsets = known - known.mean(axis=0)
-    # The top eigenvector of the small Gram matrix has the projections on that direction, up to a factor.
-    _, vectors = np.linalg.eigh(offsets @ offsets.T)
-    return int(np.abs(vectors[:, -1]).argmax())
 
 
 def _aim(known: Matrix, direction: Direction) -> tuple[Matrix, Matrix]:

@@ -1,7 +1,5 @@
 """Defences that ask voters, and the two controls: a filter that knows, and one that guesses."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -19,7 +17,6 @@ from openflock.arena.defences.proposals import (
 )
 
 FLOCK_TOLERANCE: Final = 0.05
-FLOCK_SLASH: Final = 8  # of the 64 tokens with which each begins
 
 
 @reject_broken
@@ -58,36 +55,6 @@ def flock_game(proposals: Proposals, tolerance: float = FLOCK_TOLERANCE) -> Aggr
 def compute_flock_votes(gains: Numbers, tolerance: float = FLOCK_TOLERANCE) -> Numbers:
     """Turn relative gains into votes of +1 and -1; a gain that is not a number is -1."""
     return np.where(gains >= -tolerance, 1.0, -1.0)
-
-
-@dataclass(frozen=True)
-class FlockRound:
-    """Hold what a round of FLock's game did: whether the aggregate was accepted, and what everybody holds now."""
-
-    accepted: bool
-    stakes: Mapping[str, int]
-
-
-def settle_flock(
-    stakes: Mapping[str, int], proposers: Sequence[str], votes: Mapping[str, int], slash: int = FLOCK_SLASH
-) -> FlockRound:
-    """Settle a round of FLock's game: refused proposers and voters in the minority pay, the majority shares it alike.
-
-    Who has nothing left is out. An even vote refuses. What cannot be shared evenly is burned, and all of it is where
-    nobody voted with the majority.
-    """
-    accepted = sum(votes.values()) > 0
-    winners = [voter for voter, vote in votes.items() if (vote > 0) == accepted]
-    losers = [voter for voter in votes if voter not in winners] + ([] if accepted else list(proposers))
-    after = dict(stakes)
-    pool = 0
-    for loser in losers:
-        paid = min(after[loser], slash)
-        after[loser] -= paid
-        pool += paid
-    for winner in winners:
-        after[winner] += pool // len(winners)
-    return FlockRound(accepted, {node: stake for node, stake in after.items() if stake})
 
 
 @reject_broken
