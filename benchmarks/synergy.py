@@ -54,9 +54,9 @@ class Setting:
 REAL = Setting(
     {
         "title": "Synergy", "base": str(SHARED / "base"), "ledger": "spec", "nodes_per_domain": 1, "max_length": 64,
-        "train": {"steps": 12, "batch_size": 4, "learning_rate": 1e-3},
+        "train": {"steps": 4, "batch_size": 4, "learning_rate": 2e-3},
         "rows": {"train": 256, "held_out": 8, "report": 32},
-        "recipe": {"mode": "ffa", "rate": 3 * 2**16}, "rules": {"rounds": 4},
+        "recipe": {"mode": "ffa", "rate": 3 * 2**16}, "rules": {"rounds": 12},
     },
     {"alone": 1e-3, "pooled": 1e-3},
     {"train": 264, "validation": 32},
