@@ -13,11 +13,11 @@ from typing import Any
 
 Cell = Mapping[str, Any]
 TABLES = ("arena", "defences", "ablation", "synergy", "scale", "economics")
-GRIDS = {
-    "arena": ("core", "more", "acts", "text"),
-    "defences": ("core",),
+GRIDS = {  # what a table is of
+    "arena": ("core", "more", "fresh", "acts", "text"),
+    "defences": ("core", "baselines"),
     "ablation": ("ablation",),
-}  # what a table is of
+}
 
 
 def main() -> None:

@@ -82,7 +82,7 @@ def _abstains(mark: Mark) -> bool:
     return bool(mark.flags & Flag.ABSTAIN)
 
 
-# --- Decisions ----------------------------------------------------------------------------------
+# --- Decisions -----------------------------------------------------------------------------------------------
 
 
 def keep_silent(call: Call | None, phase: Phase, acts: Collection[Act] = tuple(Act)) -> Call | None:
