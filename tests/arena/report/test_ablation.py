@@ -67,6 +67,7 @@ def test_an_optimizer_that_no_attack_got_through_leaves_nothing_to_reduce():
     (found,) = list_reductions(grid, summary)
     assert isnan(found.share)
     assert not found.is_met
+    assert "nan" not in build_report(grid, summary, [], {})
 
 
 def test_a_reduction_by_less_than_the_paper_s_is_no_chance_of_it():
