@@ -44,7 +44,7 @@ def build_table(folder: Path, name: str) -> Iterable[str]:
         return build_goals(found[0]["goals"])
     if name == "ablation":
         return build_ablations([each for summary in found for each in summary["ablations"]])
-    cells = [cell for summary in found for cell in summary["cells"]]
+    cells = list({(place_of(cell), cell["defence"]): cell for summary in found for cell in summary["cells"]}.values())
     build = build_attacks if name == "arena" else build_defences
     return build(cells, found[0]["subject"])
 
