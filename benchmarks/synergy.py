@@ -78,7 +78,8 @@ def draw_data(seed: int, sizes: Mapping[str, int], folder: Path) -> None:
     for domain in sorted(path.name for path in (SHARED / "data").iterdir() if path.is_dir()):
         (folder / domain).mkdir(parents=True)
         for split, source in (("train", "train"), ("validation", "test")):
-            lines = (SHARED / "data" / domain / f"{source}.jsonl").read_text().splitlines()
+            # Not splitlines(): a row may hold what Unicode calls the end of a line.
+            lines = (SHARED / "data" / domain / f"{source}.jsonl").read_text().rstrip("\n").split("\n")
             drawn = random.Random(f"{seed} {domain} {split}").sample(lines, sizes[split])
             (folder / domain / f"{split}.jsonl").write_text("".join(line + "\n" for line in drawn))
 
