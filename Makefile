@@ -49,12 +49,11 @@ results: .venv/installed
 contracts: .venv/installed
 	$(BIN)/python scripts/compile_contracts.py
 
-# torch comes first: its CPU build is pinned, so that nothing after it pulls another. Bytecode is left to the first import:
-# most of what is installed is never imported.
+# torch comes first: its CPU build is pinned, so that nothing after it pulls another.
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt torch
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt --editable '.[dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --editable '.[dev]'
 	touch $@
 
 # bitsandbytes lives beside the environment, not in it: peft would import it at every start.
