@@ -41,6 +41,7 @@ def build_report(
         "colour": colour,
         "change": show_change,
         "figure": show_figure,
+        "share": show_share,
         "embed": embed,
     }
     template = environment.from_string((assets / "report.html").read_text())
@@ -121,6 +122,11 @@ def show_change(value: Interval) -> Markup:
 def show_figure(value: float) -> str:
     """Show a figure; what is not known is a dash."""
     return "–" if math.isnan(value) else f"{value:.3g}"
+
+
+def show_share(value: float) -> str:
+    """Show a share; what is not known is a dash."""
+    return "–" if math.isnan(value) else f"{value:.0%}"
 
 
 def colour(badness: float) -> str:
