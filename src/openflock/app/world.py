@@ -32,6 +32,7 @@ from openflock.node.feedback import Feedback
 from openflock.node.node import Identity, Node
 from openflock.node.proposer import OnStep, Proposer
 from openflock.node.reader import Reader
+from openflock.node.searcher import Searcher
 from openflock.node.voter import Voter
 from openflock.node.watch import Watch, watch_nothing
 from openflock.protocol.calls import Fund
@@ -246,9 +247,10 @@ def build_node(site: Site, account: LocalAccount, holdings: Holdings) -> Node:
     proposer = Proposer(rows, train, run.checkpoints, tamper, site.on_step, watch, feedback)
     evaluation = EvaluationSettings(max_length=config.max_length)
     voter = Voter(holdings.held_out, evaluation, config.shuffle, watch)
+    searcher = Searcher(holdings.held_out, evaluation, watch=watch) if config.probe and not attacker else None
     identity = Identity(account.address.lower(), derive_secret(account), holdings.domain, config.stake * TOKEN)
     outbox = DirectoryStore(run.outbox, private=True)
-    return Node(identity, site.model, site.reader, site.journal, outbox, proposer, voter)
+    return Node(identity, site.model, site.reader, site.journal, outbox, proposer, voter, searcher=searcher)
 
 
 def list_roles(world: World) -> Mapping[Address, str]:

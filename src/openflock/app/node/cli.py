@@ -38,7 +38,7 @@ def run(
     domain: Annotated[str | None, typer.Option(help="Kind of the data; else the file's or its folder's name.")] = None,
     stake: Annotated[str | None, typer.Option(help="Tokens at stake; else twice the task's minimum.")] = None,
     base: Annotated[str | None, typer.Option(help="Directory or hub id of the base; else the job's.")] = None,
-    config: Annotated[Path | None, typer.Option(help="TOML file: device, threads, held_out, [train].")] = None,
+    config: Annotated[Path | None, typer.Option(help="TOML file: device, threads, held_out, probe, [train].")] = None,
     confirmations: Confirmations = 0,
     watch: Annotated[bool, typer.Option("--watch", help="Follow without stake or wallet.")] = False,
     metrics_port: Annotated[int | None, typer.Option(help="Serve Prometheus' metrics at 127.0.0.1:PORT.")] = None,

@@ -182,6 +182,7 @@ def build_node(
     from openflock.learn.train import TrainSettings
     from openflock.node.feedback import Feedback
     from openflock.node.proposer import Proposer
+    from openflock.node.searcher import Searcher
     from openflock.node.voter import Voter
 
     config, job = ground.config, ground.job
@@ -196,10 +197,12 @@ def build_node(
     on_step = Progress(pace, log, train.steps)
     feedback = Feedback(directory / "feedback")
     proposer = Proposer(ground.train, train, directory / "checkpoints", None, on_step, pace.watch, feedback)
-    voter = Voter(ground.held_out, EvaluationSettings(max_length=job.max_length), watch=pace.watch)
+    evaluation = EvaluationSettings(max_length=job.max_length)
+    voter = Voter(ground.held_out, evaluation, watch=pace.watch)
+    searcher = Searcher(ground.held_out, evaluation, watch=pace.watch) if config.probe else None
     identity = Identity(account.address.lower(), derive_secret(account), ground.domain, ground.stake)
     outbox = DirectoryStore(directory / "outbox", private=True)
-    return Node(identity, model, reader, ground.journal, outbox, proposer, voter)
+    return Node(identity, model, reader, ground.journal, outbox, proposer, voter, searcher=searcher)
 
 
 def serve_initial_state(ground: Ground, layout: Any, reader: Reader) -> None:
