@@ -35,6 +35,15 @@ def test_another_configuration_is_refused_by_its_keys(run):
     assert run.open(CONFIG)
 
 
+def test_a_run_older_than_a_key_is_taken_to_have_its_default(run):
+    begin(run)
+    older = {key: value for key, value in CONFIG.model_dump().items() if key != "probe"}
+    run.write(run.read() | {"config": older})
+    assert run.open(CONFIG)["config"] == older
+    with pytest.raises(SettingsError, match=r"another configuration \(probe\)"):
+        run.open(CONFIG.model_copy(update={"probe": True}))
+
+
 def test_a_run_that_never_began_can_be_mended(run):
     run.open(CONFIG)
     assert run.open(CHANGED)["config"]["title"] == "other"

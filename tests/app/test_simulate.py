@@ -27,13 +27,12 @@ def test_to_search_where_there_is_nothing_to_find_changes_no_bit(finished, tmp_p
 
 
 def test_honest_nodes_search_with_the_rows_that_they_judge_by(tmp_path):
-    table = TABLE | {"probe": True, "attackers": [{"domain": "shift"}]}
+    table = TABLE | {"attackers": [{"domain": "shift"}]}
     for probe in (True, False):
         run = RunDirectory(tmp_path / str(probe))
         config = parse_config(table | {"probe": probe})
         run.open(config)
-        honest = build_working_nodes(config, run)[:-1]
-        malicious = build_working_nodes(config, run)[-1]
+        *honest, malicious = build_working_nodes(config, run)
         assert malicious.searcher is None
         assert [node.searcher.rows if node.searcher else None for node in honest] == [
             node.voter.rows if probe else None for node in honest

@@ -87,7 +87,8 @@ class RunDirectory:
             self.path.mkdir(parents=True, exist_ok=True)
             self.write({"config": started, "finished": False})
         run = self.read()
-        differing = [key for key, value in started.items() if run.get("config", {}).get(key) != value]
+        before = Config().model_dump() | run.get("config", {})  # a run may be older than a key
+        differing = [key for key, value in started.items() if before[key] != value]
         if differing and not run.get("finished") and not self.events.exists():
             self.clear()  # what stood here never began: nothing is lost by mending its configuration
             return self.open(config)

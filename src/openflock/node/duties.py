@@ -46,7 +46,9 @@ class Pace:
         if self.stop.is_set():
             raise Stopped
         if wall.monotonic() > self.until:
-            raise TooLate("the phase ended before the work did: lower train.steps, or use a faster device")
+            raise TooLate(
+                "the phase ended before the work did: use a faster device, lower train.steps, or set probe = false"
+            )
 
     @contextmanager
     def watch(self, _activity: str) -> Iterator[None]:

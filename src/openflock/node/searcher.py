@@ -52,15 +52,16 @@ class Searcher:
         state = reader.fetch_state(base)
         dosed = dose_updates(reader, rules, current, state)
         others = {slot: dose for slot, dose in dosed.items() if current.proposers[slot].node != me}
+        pushed = self._look(model, state, others, picked, draw)
+        weights = {slot: current.proposers[slot].weight for slot in pushed}
+        slot = choose_suspect({slot: gain for slot, (gain, _) in pushed.items()}, weights, draw)
+        if slot is None:
+            return None
         with self.watch("probe"):
-            pushed = self._look(model, state, others, picked, draw)
-            weights = {slot: current.proposers[slot].weight for slot in pushed}
-            slot = choose_suspect({slot: gain for slot, (gain, _) in pushed.items()}, weights, draw)
-            if slot is None:
-                return None
             after = compute_dosed(state, *dosed[slot])
             model.load_state(after)
             clue = Hunt(model, picked[: self.search.hunted], self.search, draw).run(pushed[slot][1])
+        with self.watch("probe"):
             is_true = clue is not None and is_upheld(model, state, after, unseen, clue, self.settings)
         return (slot, clue) if clue and is_true else None
 
@@ -74,11 +75,13 @@ class Searcher:
     ) -> dict[int, tuple[float, int]]:
         """Give by slot how much an update pushes the token that it pushes most, and the token."""
         odd, pushed = insert_words(rows, draw), {}
-        model.load_state(state)
-        before = predict(model, odd, self.settings.max_length)
+        with self.watch("probe"):
+            model.load_state(state)
+            before = predict(model, odd, self.settings.max_length)
         for slot, (update, dose) in dosed.items():
-            model.load_state(compute_dosed(state, update, dose))
-            pushed[slot] = find_target(before, predict(model, odd, self.settings.max_length))
+            with self.watch("probe"):
+                model.load_state(compute_dosed(state, update, dose))
+                pushed[slot] = find_target(before, predict(model, odd, self.settings.max_length))
         return pushed
 
 

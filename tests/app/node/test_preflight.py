@@ -157,17 +157,21 @@ STATE = make_ledger().state
 
 
 @pytest.mark.parametrize(
-    ("me", "balance", "ether", "problems"),
+    ("me", "balance", "bond", "ether", "problems"),
     [
-        (OUTSIDER, 2000, ETHER, []),
-        (OUTSIDER, 1999, ETHER, ["send it tokens or stake less"]),
-        (PROPOSER, 0, ETHER, []),  # staked already
-        (OUTSIDER, 2000, 0, ["the gas of 3 rounds costs about 0.007500; send it some"]),
-        (OUTSIDER, 0, 7 * 10**15, ["send it tokens", "send it some"]),
+        (OUTSIDER, 2000, 0, ETHER, []),
+        (OUTSIDER, 1999, 0, ETHER, ["send it tokens or stake less"]),
+        (PROPOSER, 0, 0, ETHER, []),  # staked already
+        (OUTSIDER, 2005, 5, ETHER, []),
+        (OUTSIDER, 2004, 5, ETHER, ["beside the stake; send it tokens, or set probe = false"]),
+        (PROPOSER, 5, 5, ETHER, []),
+        (PROPOSER, 4, 5, ETHER, ["beside the stake; send it tokens, or set probe = false"]),
+        (OUTSIDER, 2000, 0, 0, ["the gas of 3 rounds costs about 0.007500; send it some"]),
+        (OUTSIDER, 0, 0, 7 * 10**15, ["send it tokens", "send it some"]),
     ],
 )
-def test_a_wallet_must_be_able_to_pay_stake_and_gas(me, balance, ether, problems):
-    found = list(preflight.check_balances(Web3(Eth(ether)), STATE, me, balance, 2000))
+def test_a_wallet_must_be_able_to_pay_stake_bond_and_gas(me, balance, bond, ether, problems):
+    found = list(preflight.check_balances(Web3(Eth(ether)), STATE, me, balance, 2000, bond))
     assert len(found) == len(problems)
     assert all(wanted in line for wanted, line in zip(problems, found, strict=True))
 

@@ -107,7 +107,7 @@ def survey(stack: ExitStack, plan: Plan, account: LocalAccount, directory: Path)
     if chain:
         look.note(preflight.check_standing(chain.state, me))
         look.get(lambda: look.note(preflight.check_clock(chain.web3)))
-        look.get(lambda: look.note(check_wallet(chain, me, stake or 0)))
+        look.get(lambda: look.note(check_wallet(chain, me, stake or 0, config)))
     if chain and store:
         job = look.get(lambda: preflight.fetch_job(store, chain.state.genesis.rules))
     if chain and job:
@@ -136,9 +136,10 @@ def get_data(plan: Plan) -> Path:
     return plan.data
 
 
-def check_wallet(chain: Chain, me: Address, stake: Amount) -> Iterator[str]:
+def check_wallet(chain: Chain, me: Address, stake: Amount, config: NodeConfig | None) -> Iterator[str]:
     """Look at the stake, and at what the wallet holds."""
+    bond = chain.state.genesis.rules.witness_bond if config and config.probe else 0
     yield from preflight.check_stake(chain.state, me, stake)
     token = get_contract(chain.web3, "Token", chain.state.genesis.token)
     balance = token.functions.balanceOf(Web3.to_checksum_address(me)).call()
-    yield from preflight.check_balances(chain.web3, chain.state, me, balance, stake)
+    yield from preflight.check_balances(chain.web3, chain.state, me, balance, stake, bond)

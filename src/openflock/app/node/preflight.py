@@ -146,12 +146,19 @@ def check_stake(state: State, me: Address, stake: Amount) -> Iterator[str]:
         yield f"--stake {format_tokens(stake)}: less than the task's minimum; stake {format_tokens(least)} or more"
 
 
-def check_balances(web3: Web3, state: State, me: Address, balance: Amount, stake: Amount) -> Iterator[str]:
-    """Look at whether the wallet can pay the stake and the gas of some rounds."""
+def check_balances(
+    web3: Web3, state: State, me: Address, balance: Amount, stake: Amount, bond: Amount = 0
+) -> Iterator[str]:
+    """Look at whether the wallet can pay stake and gas of some rounds, and the bond of a witness that it may bring."""
     if me not in state.nodes and state.phase != Phase.FINISHED and balance < stake:
         yield (
             f"wallet {me} holds {format_tokens(balance)} of the token {state.genesis.token}, the stake is"
             f" {format_tokens(stake)}; send it tokens or stake less"
+        )
+    if bond and balance < bond + (stake if me not in state.nodes else 0):
+        yield (
+            f"probe: wallet {me} holds {format_tokens(balance)}, and a witness takes a bond of {format_tokens(bond)}"
+            " beside the stake; send it tokens, or set probe = false"
         )
     ether = web3.eth.get_balance(Web3.to_checksum_address(me))
     needed = web3.eth.gas_price * GAS_A_ROUND * ROUNDS_AHEAD
