@@ -176,6 +176,11 @@ def test_a_wallet_must_be_able_to_pay_stake_bond_and_gas(me, balance, bond, ethe
     assert all(wanted in line for wanted, line in zip(problems, found, strict=True))
 
 
+@pytest.mark.parametrize("me", [OUTSIDER, PROPOSER])
+def test_where_the_task_is_over_nobody_needs_tokens_to_take_what_is_theirs(me):
+    assert list(preflight.check_balances(Web3(Eth(ETHER)), replace(STATE, phase=Phase.FINISHED), me, 0, 2000, 5)) == []
+
+
 def test_a_stake_is_at_least_the_minimum_and_twice_that_if_not_said():
     assert "stake 0.00 or more" in next(preflight.check_stake(STATE, OUTSIDER, 999))
     assert list(preflight.check_stake(STATE, OUTSIDER, 1000)) == []

@@ -155,7 +155,7 @@ def check_balances(
             f"wallet {me} holds {format_tokens(balance)} of the token {state.genesis.token}, the stake is"
             f" {format_tokens(stake)}; send it tokens or stake less"
         )
-    if bond and balance < bond + (stake if me not in state.nodes else 0):
+    if bond and state.phase != Phase.FINISHED and balance < bond + (stake if me not in state.nodes else 0):
         yield (
             f"probe: wallet {me} holds {format_tokens(balance)}, and a witness takes a bond of {format_tokens(bond)}"
             " beside the stake; send it tokens, or set probe = false"
