@@ -78,7 +78,7 @@ def play(config: Config, jobs: int, directory: Path) -> dict[str, Any]:
     build = partial(build_working_nodes, config, run)
     with closing(world.journal), Workers(jobs, build, watch=watch) if jobs > 1 else nullcontext() as workers:
         wired = (world.ledger, world.clock, world.nodes, world.creator, witness.on_entries, workers)
-        state = Network(*wired).run()
+        state = Network(*wired, unsealer=world.unsealer).run()
     spent = [
         {name: after[name] - before.get(name, 0) for name in after}
         for before, after in zip(witness.marks, witness.marks[1:], strict=False)

@@ -67,7 +67,7 @@ def make_opening(state: State, act: Act, node: str) -> Opening:
         case Act.UPDATE:
             return Publish(node, digest, 1, SALT)
         case Act.BALLOT:
-            return Reveal(node, compute_ballot([Mark(50)] * len(state.round.proposers)), SALT)
+            return Reveal(node, compute_ballot([Mark(50)] * len(state.round.proposers)), 0, SALT)
     return Confirm(node, digest, 0, veto=False, salt=SALT)
 
 

@@ -98,7 +98,8 @@ def play(setting: Setting, seed: int) -> Line:
         world = build_world(config, run, watch_nothing, lambda _steps, _loss: None)
         write_adapter(world.model, get_start(world))
         base = measure(world)
-        state = Network(world.ledger, world.clock, world.nodes, world.creator, lambda _entries, _steps: None).run()
+        wired = (world.ledger, world.clock, world.nodes, world.creator, lambda _entries, _steps: None)
+        state = Network(*wired, unsealer=world.unsealer).run()
         world.model.load_state(world.reader.fetch_state(state.digest))
         merged = measure(world)
         return {

@@ -72,15 +72,16 @@ def expose(slot: uint256, digest: bytes32, salt: bytes32):
 
 
 @external
-def reveal(ballot: uint256, salt: bytes32):
+def reveal(ballot: uint256, sealed: uint256, salt: bytes32):
     """
     @notice See {ITask-reveal}.
     """
     phases._require_act(types.BALLOT, True)
-    commitments._open(types.BALLOT, convert(ballot, bytes32), salt)
-    log ITask.Revealed(sender=msg.sender, ballot=ballot, salt=salt)
+    commitments._open(types.BALLOT, keccak256(abi_encode(ballot, sealed)), salt)
+    log ITask.Revealed(sender=msg.sender, ballot=ballot, sealed=sealed, salt=salt)
     voter: uint256 = self._get_seat(sortition.VOTERS)
     record.ballots[voter] = ballot
+    record.sealed[voter] = sealed
     record.round.voted |= 1 << voter
 
 

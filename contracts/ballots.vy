@@ -1,10 +1,11 @@
 # pragma version ==0.4.3
 """
-@title Ballots: one 256-bit word, 16 bits for each of up to 16 proposals
+@title Ballots: two words, 16 bits in each for each of up to 16 proposals
 @license Apache-2.0
 @notice Mirrors `openflock.protocol.ballot`. Bits 0 to 11 of a slot are the
         score, a signed count of 1e-4 of the base's loss; bits 12 to 15
-        are the flags. Every word is a valid ballot.
+        are the flags. In the second word they are the score on the rows that
+        the creator sealed, and whether there is one. Every word is valid.
 """
 
 
@@ -17,6 +18,7 @@ struct Vote:
     domain: uint256
     weight: uint256
     ballot: uint256
+    sealed: uint256
 
 
 # Scores are compared as naturals: twelve bits of two's complement with the

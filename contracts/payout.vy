@@ -75,26 +75,22 @@ def _compute_vote_pay(
 @pure
 def _compute_agreement(mine: uint256, theirs: uint256, slots: uint256, domains: uint256) -> Fraction:
     """
-    @dev How alike two ballots rank the updates of one domain, each compared
+    @dev How alike two words rank the updates of one domain, each compared
          with the one before it: constant votes get 0, guesses 0 in
          expectation. A domain has four bits for each slot.
     """
-    agreed: int256 = 0
-    pairs: uint256 = 0
+    agreement: Fraction = empty(Fraction)
     before: uint256[16] = empty(uint256[16])  # by domain: the slot before, plus one
     for slot: uint256 in range(16):
         if (slots >> slot) & 1 == 0:
             continue
-        flags: uint256 = ballots._get_flags(mine, slot) | ballots._get_flags(theirs, slot)
-        if flags & ballots.UNSCORED != 0:
-            continue
         domain: uint256 = (domains >> (4 * slot)) & 15
         if before[domain] != 0:
             other: uint256 = before[domain] - 1
-            agreed += self._compare(mine, slot, other) * self._compare(theirs, slot, other)
-            pairs += 1
+            agreement.part += self._compare(mine, slot, other) * self._compare(theirs, slot, other)
+            agreement.whole += 1
         before[domain] = slot + 1
-    return Fraction(part=agreed, whole=max(1, pairs))
+    return agreement
 
 
 @internal

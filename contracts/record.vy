@@ -52,6 +52,7 @@ struct Round:
 digest: bytes32  # the global state
 round: Round
 ballots: uint256[types.MAX_SEATS]  # by position of the voter
+sealed: uint256[types.MAX_SEATS]  # the second words of the same ballots
 attestations: bytes32[types.MAX_SEATS]
 bonds: HashMap[uint256, HashMap[address, uint256]]
 witnesses: HashMap[uint256, HashMap[uint256, DynArray[Witness, types.MAX_WITNESSES]]]

@@ -74,6 +74,7 @@ def _get_votes() -> DynArray[ballots.Vote, types.MAX_SEATS]:
                     domain=stakes.nodes[node].domain,
                     weight=sortition.weights[sortition.VOTERS][i],
                     ballot=record.ballots[i],
+                    sealed=record.sealed[i],
                 )
             )
     return votes
@@ -336,9 +337,39 @@ def _compare_with_peer(
         if vote.domain == mine.domain and vote.node != mine.node:
             if point < vote.weight:
                 slots: uint256 = merged & ~self._get_own_slot(vote.node)
-                return payout._compute_agreement(mine.ballot, vote.ballot, slots, domains)
+                return self._compare_votes(mine, vote, slots, domains)
             point -= vote.weight
     return payout.Fraction(part=0, whole=1)
+
+
+@internal
+@pure
+def _compare_votes(
+    mine: ballots.Vote, theirs: ballots.Vote, slots: uint256, domains: uint256
+) -> payout.Fraction:
+    """
+    @dev Compares two voters on own rows and on sealed ones. Where the other
+         has a score on sealed rows, who has none says 0 of all: not to look
+         earns nothing.
+    """
+    scored: uint256 = slots
+    sealed: uint256 = slots
+    for slot: uint256 in range(types.MAX_PROPOSERS):
+        flags: uint256 = ballots._get_flags(mine.ballot, slot)
+        flags |= ballots._get_flags(theirs.ballot, slot)
+        if flags & ballots.UNSCORED != 0:
+            scored &= ~(1 << slot)
+        if ballots._get_flags(theirs.sealed, slot) == 0:
+            sealed &= ~(1 << slot)
+    agreement: payout.Fraction = payout._compute_agreement(
+        mine.ballot, theirs.ballot, scored, domains
+    )
+    other: payout.Fraction = payout._compute_agreement(
+        mine.sealed, theirs.sealed, scored & sealed, domains
+    )
+    agreement.part += other.part
+    agreement.whole = max(1, agreement.whole + other.whole)
+    return agreement
 
 
 @internal

@@ -33,6 +33,8 @@ struct Count:
     inadmissible: uint256
     scored: uint256
     suspect: uint256
+    sealed: uint256  # with a score on sealed rows
+    sealed_harmed: uint256
     harmed: uint256[16]  # by domain: scores below what noise explains
     scoring: uint256[16]
 
@@ -51,7 +53,9 @@ def _compute_judgement(
          whole, so that a third of all that opened blocks nothing, whoever
          proposes. What two thirds must uphold leaves it out: a culprit is no
          shield to itself. Who abstains says nothing for the proposal, so
-         over a third abstaining leaves it UNJUDGED, which costs nobody.
+         over a third abstaining leaves it UNJUDGED, which costs nobody. What
+         sealed rows could have proven and did not is not merged: without
+         them a lone holder can prove nothing.
     """
     count: Count = self._count(votes, slot, proposer)
     opened: uint256 = count.others + count.own
@@ -68,11 +72,15 @@ def _compute_judgement(
     elif self._is_harmful(count):
         judgement.verdict = types.VERDICT_HARMFUL
     else:
-        half: uint256 = (count.scoring[domain] + 1) // 2
-        judgement.benefit = self._compute_benefit(votes, slot, proposer, domain, half)
+        seen: bool = 2 * count.sealed > opened
+        weight: uint256 = count.sealed if seen else count.scoring[domain]
+        scores: DynArray[uint256, types.MAX_SEATS] = self._gather(
+            votes, slot, proposer, domain, seen
+        )
+        judgement.benefit = self._compute_benefit(scores, (weight + 1) // 2)
         if judgement.benefit > 0:
             judgement.verdict = types.VERDICT_PAID
-        elif rules.RULES.reject_unproven == 1:
+        elif seen or rules.RULES.reject_unproven == 1:
             judgement.verdict = types.VERDICT_UNPROVEN
     return judgement
 
@@ -104,6 +112,10 @@ def _count(
             count.suspect += vote.weight
         if ballots._get_score(vote.ballot, slot) < ballots.ZERO - rules.RULES.tolerance:
             count.harmed[vote.domain] += vote.weight
+        if ballots._get_flags(vote.sealed, slot) != 0:
+            count.sealed += vote.weight
+            if ballots._get_score(vote.sealed, slot) < ballots.ZERO - rules.RULES.tolerance:
+                count.sealed_harmed += vote.weight
     return count
 
 
@@ -114,7 +126,11 @@ def _is_harmful(count: Count) -> bool:
     @dev Answers whether more than the quorum of the opened weight saw harm, in
          domains most of which saw it. The quorum is the share of stake that
          may be malicious: whatever can object alone can also object falsely.
+         On sealed rows all see the same, so there over half of the opened
+         weight must see it.
     """
+    if 2 * count.sealed_harmed > count.others + count.own:
+        return True
     harmed: uint256 = 0
     for domain: uint256 in range(16):
         if 2 * count.harmed[domain] > count.scoring[domain]:
@@ -123,26 +139,37 @@ def _is_harmful(count: Count) -> bool:
 
 
 @internal
-@view
-def _compute_benefit(
+@pure
+def _gather(
     votes: DynArray[ballots.Vote, types.MAX_SEATS],
     slot: uint256,
     proposer: address,
     domain: uint256,
-    half: uint256,
-) -> uint256:
+    sealed: bool,
+) -> DynArray[uint256, types.MAX_SEATS]:
     """
-    @dev Computes the lower median that other holders of the proposer's domain
-         saw: 0 below `min_benefit` or seen by one, at most `full_benefit`.
+    @dev Gathers the scores that prove a benefit, each over its weight: all on
+         sealed rows, or those of the other holders of the proposer's domain.
     """
-    # Gathered once, a score over its weight: bisection goes over them up to a
-    # dozen times, and a call would copy all votes each time.
     scores: DynArray[uint256, types.MAX_SEATS] = []
     for vote: ballots.Vote in votes:
-        if vote.domain != domain or vote.node == proposer:
+        if vote.node == proposer or ballots._get_flags(vote.ballot, slot) & ballots.UNSCORED != 0:
             continue
-        if ballots._get_flags(vote.ballot, slot) & ballots.UNSCORED == 0:
-            scores.append(ballots._get_score(vote.ballot, slot) << 128 | vote.weight)
+        word: uint256 = vote.sealed if sealed else vote.ballot
+        if ballots._get_flags(word, slot) != 0 if sealed else vote.domain == domain:
+            scores.append(ballots._get_score(word, slot) << 128 | vote.weight)
+    return scores
+
+
+@internal
+@view
+def _compute_benefit(scores: DynArray[uint256, types.MAX_SEATS], half: uint256) -> uint256:
+    """
+    @dev Computes the lower median of scores over their weights: 0 below
+         `min_benefit` or seen by one, at most `full_benefit`.
+    """
+    # Gathered once: bisection goes over them up to a dozen times, and a call
+    # would copy all votes each time.
     if len(scores) < 2:
         return 0
     low: uint256 = rules.RULES.min_benefit - 1

@@ -19,8 +19,9 @@ from statistics import fmean, stdev
 import numpy as np
 import torch
 
+from openflock.app.rows import list_data_domains, share_rows
 from openflock.app.settings import Config
-from openflock.app.world import list_data_domains, locate_base, share_rows
+from openflock.app.world import locate_base
 from openflock.edge.blobs import DirectoryStore
 from openflock.learn.evaluate import EvaluationSettings, compute_loss, relative_score
 from openflock.learn.model import load_model

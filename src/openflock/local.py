@@ -11,6 +11,7 @@ from typing import Any, Final, Self
 
 from openflock.edge.processes import Executor
 from openflock.node.node import Node
+from openflock.node.unsealer import Unsealer
 from openflock.node.watch import Watch, watch_nothing
 from openflock.protocol.calls import Advance, Call, Opening
 from openflock.protocol.ports import Clock, Entry, Ledger
@@ -36,10 +37,11 @@ class Network:
         keeper: Address,
         on_entries: OnEntries,
         workers: "Workers | None" = None,
+        unsealer: Unsealer | None = None,
     ) -> None:
         """Wire the nodes; `on_entries` sees every new stretch of the log, whole calls only."""
         self._ledger, self._clock, self._nodes, self._keeper = ledger, clock, nodes, keeper
-        self._on_entries, self._workers = on_entries, workers
+        self._on_entries, self._workers, self._unsealer = on_entries, workers, unsealer
         self.replica = Replica(ledger.get_genesis())
         self.follow()
 
@@ -57,6 +59,8 @@ class Network:
 
     def let_nodes_act(self) -> bool:
         """Let every node make all the calls it wants to make now; answer whether any did."""
+        if self._unsealer:
+            self._unsealer(self.state)
         self._work_ahead()
         acted = False
         for node in self._nodes:

@@ -2,15 +2,22 @@
 
 import json
 
+import pytest
 from rich.console import Console
 
+from openflock.app.rows import seal_rows, share_rows
 from openflock.app.rundir import RunDirectory
-from openflock.app.settings import parse_config
+from openflock.app.settings import SettingsError, parse_config
 from openflock.app.simulate import simulate
 from openflock.app.world import build_working_nodes
+from openflock.edge.blobs import DirectoryStore
 from openflock.edge.journal import Journal
+from openflock.learn.sealed import decode_sealed
+from openflock.learn.skills import generate_rows
 
 from .conftest import TABLE
+
+SEALED = {**TABLE["rows"], "sealed": 4}
 
 
 def test_a_finished_run_has_closed_its_journal(finished):
@@ -37,3 +44,36 @@ def test_honest_nodes_search_with_the_rows_that_they_judge_by(tmp_path):
         assert [node.searcher.rows if node.searcher else None for node in honest] == [
             node.voter.rows if probe else None for node in honest
         ]
+
+
+def test_two_holders_of_a_domain_are_paid_once_the_creator_opens_rows(finished, tmp_path):
+    """And with two processes as with one, to the bit."""
+    before = json.loads((finished / "run.json").read_text())["summary"]
+    config = parse_config(TABLE | {"rows": SEALED})
+    one, two = (simulate(config, tmp_path / str(jobs), Console(quiet=True), jobs) for jobs in (1, 2))
+    assert one["digest"] == two["digest"]
+    assert [node["payout"] for node in one["nodes"]] == [node["payout"] for node in two["nodes"]]
+    earned = [sum(node["payout"] for node in summary["nodes"]) for summary in (before, one)]
+    assert earned[0] < earned[1]
+
+
+def test_what_is_sealed_is_nobody_elses_row(tmp_path):
+    config = parse_config(TABLE | {"rows": SEALED})
+    held = {row for share in share_rows(config, config.domains) for row in (*share.train, *share.held_out)}
+    chest = DirectoryStore(tmp_path)
+    opened = [decode_sealed(chest.fetch(digest, 2**20), 2) for digest in seal_rows(config, config.domains, chest)]
+    rows = [row for groups in opened for group in groups for row in group]
+    assert {len(group) for groups in opened for group in groups} == {4}
+    assert len(set(rows)) == len(rows)
+    assert not held & set(rows)
+
+
+def test_too_few_sealed_rows_of_a_domain_are_named(tmp_path):
+    for domain in ("reverse", "shift"):
+        (tmp_path / "data" / domain).mkdir(parents=True)
+        for split, count in (("train", 40), ("sealed", 3)):
+            lines = [json.dumps(row) for row in generate_rows(domain, count, 1)]
+            (tmp_path / "data" / domain / f"{split}.jsonl").write_text("\n".join(lines))
+    config = parse_config(TABLE | {"rows": SEALED, "data": str(tmp_path / "data")})
+    with pytest.raises(SettingsError, match=r"sealed\.jsonl has 3 rows"):
+        seal_rows(config, ["reverse", "shift"], DirectoryStore(tmp_path / "chest"))

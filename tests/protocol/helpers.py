@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 
 from openflock.edge.spec_ledger import SpecLedger
-from openflock.protocol.ballot import Mark, compute_ballot
+from openflock.protocol.ballot import Mark, compute_ballot, compute_sealed_word
 from openflock.protocol.calls import (
     Advance,
     Call,
@@ -121,6 +121,7 @@ class Play:
     absent: Mapping[Act, Collection[Address]] = field(default_factory=dict)  # never commit
     hiding: Mapping[Act, Collection[Address]] = field(default_factory=dict)  # commit, and never open
     mark: Callable[[Address, Address], Mark] = lambda voter, proposer: GOOD
+    seal: Callable[[Address, Address], int | None] = lambda voter, proposer: None  # score on sealed rows
     digest: Callable[[Address, Act], bytes] = lambda node, act: make_digest("next state")
     vetoers: Collection[Address] = ()
     witnesses: Mapping[Address, tuple[Address, int]] = field(default_factory=dict)  # accuser: (proposer, bond)
@@ -152,7 +153,8 @@ def make_opening(state: State, play: Play, act: Act, node: Address) -> Call:
         case Act.WITNESS:
             return Expose(node, slots[play.witnesses[node][0]], make_digest(f"witness {node}"), salt)
         case Act.BALLOT:
-            return Reveal(node, compute_ballot([play.mark(node, proposer) for proposer in slots]), salt)
+            sealed = compute_sealed_word([play.seal(node, proposer) for proposer in slots])
+            return Reveal(node, compute_ballot([play.mark(node, proposer) for proposer in slots]), sealed, salt)
         case _:
             originals = {slot: slots.get(play.originals.get(proposer), slot) for proposer, slot in slots.items()}
             duplicates = sum(original << 4 * slot for slot, original in originals.items())
@@ -167,8 +169,8 @@ def make_commit(state: State, act: Act, opening: Call, bond: int = 0) -> Commit:
             content = compute_update_content(digest, size)
         case Expose(_, slot, digest, _):
             content = compute_witness_content(slot, digest)
-        case Reveal(_, ballot, _):
-            content = compute_ballot_content(ballot)
+        case Reveal(_, ballot, sealed, _):
+            content = compute_ballot_content(ballot, sealed)
         case Confirm(_, digest, duplicates, veto, _):
             content = compute_attestation_content(digest, duplicates, veto)
     task, node = state.genesis, opening.sender

@@ -77,6 +77,9 @@ turns = st.sampled_from([0, 0, 1, 2])
 marks = st.just(GOOD) | st.builds(
     Mark, st.sampled_from([0, 100, 50, -20, -21, -2048, 2047]), st.sampled_from([Flag(0), *Flag, Flag(15)])
 )
+sealed = st.just((None,)) | st.lists(
+    st.sampled_from([None, 0, 100, 50, 49, 201, -20, -21, -2048, 2047]), min_size=1, max_size=5
+).map(tuple)
 moments = st.sampled_from([-1, 0, 1])
 
 # Seats for all, seats for a few; rounds that end the task; fees and slashes from none to all that there is.
@@ -123,6 +126,18 @@ class Said:
 
 
 @dataclass(frozen=True)
+class Sealed:
+    """Scores on sealed rows: one for each proposer, which all voters see, but for those who dissent."""
+
+    of: tuple[int | None, ...] = (None,)
+    dissent: int | None = None
+    dissenters: frozenset[Address] = frozenset()
+
+    def __call__(self, voter: Address, proposer: Address) -> int | None:
+        return self.dissent if voter in self.dissenters else self.of[ACTORS.index(proposer) % len(self.of)]
+
+
+@dataclass(frozen=True)
 class Told:
     """Attested digests: the right one, and another from those who are wrong in an act."""
 
@@ -140,6 +155,7 @@ def wild_plays(draw):
         absent=draw(lapses),
         hiding=draw(lapses),
         mark=Said(tuple(draw(st.lists(marks, min_size=1, max_size=5))), draw(turns), draw(marks), draw(few_frozen)),
+        seal=Sealed(draw(sealed), draw(st.sampled_from([None, 100, -2048])), draw(few_frozen)),
         digest=Told(frozenset((act, node) for act, nodes in wrong.items() for node in nodes)),
         vetoers=draw(few),
         witnesses=draw(st.dictionaries(actors, st.tuples(st.sampled_from(NODES), bonds), max_size=3)),
@@ -161,6 +177,7 @@ def pointed_plays(draw):
     said = tuple(odd if node == accused else good for node, good in zip(ACTORS, goods, strict=True))
     return Play(
         mark=Said(said, draw(st.sampled_from([0, 0, 1])), draw(marks), frozenset(dissenters)),
+        seal=Sealed(draw(sealed), draw(st.sampled_from([None, 100, -2048])), frozenset(dissenters)),
         digest=Told(frozenset((draw(st.sampled_from([Act.ATTESTATION, Act.APPEAL])), node) for node in split)),
         absent=dict.fromkeys(draw(st.sets(acts, max_size=2)), draw(lapsing)),
         hiding=dict.fromkeys(draw(st.sets(acts, max_size=2)), draw(lapsing)),
@@ -302,7 +319,7 @@ class TaskMachine(RuleBasedStateMachine):
         openings = {
             Publish: Publish(sender, digest, number, salt),
             Expose: Expose(sender, number, digest, salt),
-            Reveal: Reveal(sender, number, salt),
+            Reveal: Reveal(sender, number, number, salt),
             Confirm: Confirm(sender, digest, number, bool(number), salt),
         }
         self.attempt(openings[kind])

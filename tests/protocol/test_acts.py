@@ -137,7 +137,7 @@ def test_only_what_was_committed_opens():
 
 def test_every_opening_belongs_to_its_phase():
     ledger = reach(Phase.PUBLISH)
-    refuses(ledger, Reveal(PROPOSER, 0, HIDDEN), "rounds: another act's phase")
+    refuses(ledger, Reveal(PROPOSER, 0, 0, HIDDEN), "rounds: another act's phase")
     refuses(ledger, Expose(PROPOSER, 0, HIDDEN, HIDDEN), "rounds: another act's phase")
     refuses(ledger, Confirm(PROPOSER, HIDDEN, 0, False, HIDDEN), "rounds: another act's phase")
     refuses(make_ledger(), Publish(PROPOSER, HIDDEN, 1, HIDDEN), "rounds: nothing to open now")

@@ -2,7 +2,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openflock.protocol.ballot import MAX_SCORE, MIN_SCORE, Mark, compute_ballot, get_mark
+from openflock.protocol.ballot import (
+    MAX_SCORE,
+    MIN_SCORE,
+    Mark,
+    compute_ballot,
+    compute_sealed_word,
+    get_mark,
+    get_sealed_score,
+)
 from openflock.protocol.types import Flag
 
 marks = st.builds(Mark, st.integers(MIN_SCORE, MAX_SCORE), st.integers(0, 15).map(Flag))
@@ -26,5 +34,23 @@ def test_scores_beyond_twelve_bits_are_clipped(score):
 
 
 def test_a_seventeenth_mark_is_refused():
-    with pytest.raises(ValueError, match="17 marks, at most 16"):
+    with pytest.raises(ValueError, match="17 slots, at most 16"):
         compute_ballot([Mark()] * 17)
+
+
+@given(st.lists(st.none() | st.integers(MIN_SCORE, MAX_SCORE), max_size=16))
+def test_the_second_word_gives_back_every_score_and_where_there_is_none(scores):
+    word = compute_sealed_word(scores)
+    assert 0 <= word < 2**256
+    assert [get_sealed_score(word, slot) for slot in range(16)] == scores + [None] * (16 - len(scores))
+
+
+@given(st.integers(0, 2**256 - 1), st.integers(0, 15))
+def test_every_word_is_a_second_word(word, slot):
+    score = get_sealed_score(word, slot)
+    assert score is None or MIN_SCORE <= score <= MAX_SCORE
+
+
+@pytest.mark.parametrize(("score", "kept"), [(2048, 2047), (-2049, -2048), (10**9, 2047)])
+def test_a_score_on_sealed_rows_is_clipped_too(score, kept):
+    assert get_sealed_score(compute_sealed_word([score]), 0) == kept

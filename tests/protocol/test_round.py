@@ -302,12 +302,12 @@ def test_bits_beyond_the_proposals_mean_nothing():
     ledgers = [play_round(make_ledger(), until=Phase.VOTE) for _ in range(2)]
     for ledger, noise in zip(ledgers, (0, 2**256 - 2**80), strict=True):
         word = compute_ballot([Mark(100)] * 5) | noise
-        play_word(ledger, word)
+        play_words(ledger, word, noise)
     assert ledgers[0].state.round.judgements == ledgers[1].state.round.judgements
 
 
-def play_word(ledger, word):
-    openings = [Reveal(node, word, make_digest(node)) for node in NODES]
+def play_words(ledger, word, sealed):
+    openings = [Reveal(node, word, sealed, make_digest(node)) for node in NODES]
     for opening in openings:
         ledger.submit(make_commit(ledger.state, Act.BALLOT, opening))
     advance(ledger)

@@ -1,5 +1,7 @@
 """The fault table, row by row: five nodes of equal stake propose and vote, four of them judge each proposal."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -332,6 +334,23 @@ def test_a_voter_without_a_peer_in_its_domain_gets_the_flat_part():
     ledger = play_round(make_ledger(domains={VOTER: 1}), Play(mark=lambda voter, proposer: RANKED[proposer]))
     assert get_credits(ledger, VOTER)[Reason.VOTE] == FLAT
     assert get_credits(ledger, PROPOSER)[Reason.VOTE] > FLAT
+
+
+SEEN = {node: 100 + 10 * place for place, node in enumerate(NODES)}
+
+
+def test_who_does_not_look_at_the_sealed_rows_agrees_half_with_who_does():
+    """All rank alike on their own rows; what the peers say of sealed ones counts as much."""
+    play = Play(
+        mark=lambda voter, proposer: RANKED[proposer],
+        seal=lambda voter, proposer: None if voter == FREELOADER else SEEN[proposer],
+    )
+    for seed in range(4):  # who is compared with whom
+        ledger = settle(replace(play, digest=lambda node, act, seed=seed: make_digest(str(seed))))
+        pays = {node: get_credits(ledger, node)[Reason.VOTE] for node in NODES}
+        whole = (BUDGET - BUDGET * 6 // 10) // 5
+        assert pays[FREELOADER] == FLAT + (whole - FLAT) // 2
+        assert set(pays.values()) == {whole, pays[FREELOADER]}
 
 
 @pytest.mark.parametrize("flag", [Flag.UNAVAILABLE, Flag.INADMISSIBLE, Flag.ABSTAIN])

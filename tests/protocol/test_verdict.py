@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,7 +16,8 @@ UNAVAILABLE, INADMISSIBLE, SUSPECT, ABSTAIN = (Mark(100, flag) for flag in Flag)
 
 marks = st.builds(Mark, st.integers(-2048, 2047), st.integers(0, 15).map(Flag))
 weights = st.integers(0, 2**88)
-voices = st.lists(st.builds(Voice, st.integers(0, 2), st.integers(1, 2**88), marks), max_size=12)
+scores = st.none() | st.integers(-2048, 2047)
+voices = st.lists(st.builds(Voice, st.integers(0, 2), st.integers(1, 2**88), marks, scores), max_size=12)
 heard = st.lists(st.tuples(st.integers(0, 2), st.integers(1, 100), marks), max_size=12)
 
 
@@ -41,14 +44,14 @@ def test_the_order_of_voices_does_not_matter(voices, own, accused, random):
 @given(voices, weights, st.integers(1, 5))
 def test_weights_matter_only_by_their_shares(voices, own, factor):
     rules = make_rules()
-    scaled = [Voice(voice.domain, voice.weight * factor, voice.mark) for voice in voices]
+    scaled = [replace(voice, weight=voice.weight * factor) for voice in voices]
     assert compute_judgement(rules, voices, own, 0, True) == compute_judgement(rules, scaled, own * factor, 0, True)
 
 
 @given(st.lists(st.tuples(st.integers(-50, 50), st.integers(1, 9)), min_size=1, max_size=9))
 def test_the_median_is_the_lower_one_of_the_scores_written_out_by_weight(scored):
     written = sorted(score for score, weight in scored for _ in range(weight))
-    median = compute_lower_median([Voice(0, weight, Mark(score)) for score, weight in scored])
+    median = compute_lower_median(scored)
     assert median == written[(len(written) - 1) // 2]
 
 
@@ -225,6 +228,50 @@ def test_a_benefit_is_seen_by_two():
 
 def test_what_has_no_proof_of_benefit_is_rejected_where_the_rules_say_so():
     assert judge(hear(*[NEUTRAL] * 3), reject_unproven=1) == Verdict.UNPROVEN
+
+
+# --- Sealed rows ---------------------------------------------------------------------------------------------
+
+
+def see(*scores, mark=NEUTRAL, domain=0):
+    """One voter of weight one for each score on sealed rows."""
+    return [Voice(domain, 1, mark, score) for score in scores]
+
+
+@pytest.mark.parametrize(("scores", "verdict"), [([100], Verdict.UNPROVEN), ([100, 100], Verdict.PAID)])
+def test_what_two_see_on_sealed_rows_proves_the_benefit_of_a_lone_holder(scores, verdict):
+    assert judge(see(*scores), domain=2) == verdict
+
+
+def test_on_sealed_rows_a_ring_cannot_praise_itself():
+    """Three of ten hold a domain alone, and call good what is worth nothing."""
+    honest, ring = see(*[0] * 7), see(*[2047] * 2, mark=GOOD, domain=1)
+    assert judge([*honest, *ring], own=1, domain=1) == Verdict.UNPROVEN
+    assert judge([replace(voice, sealed=None) for voice in [*honest, *ring]], own=1, domain=1) == Verdict.PAID
+
+
+@pytest.mark.parametrize(("seen", "verdict"), [(5, Verdict.PAID), (6, Verdict.UNPROVEN)])
+def test_sealed_rows_decide_once_over_half_of_the_weight_has_seen_them(seen, verdict):
+    """Of ten; the others' own rows, in the proposer's domain, say that it is good."""
+    assert judge(see(*[0] * seen, *[None] * (10 - seen), mark=GOOD)) == verdict
+
+
+@pytest.mark.parametrize(("harmed", "verdict"), [(5, Verdict.UNPROVEN), (6, Verdict.HARMFUL)])
+def test_harm_on_sealed_rows_takes_more_than_half_of_the_weight(harmed, verdict):
+    assert judge(see(*[-21] * harmed, *[100] * (10 - harmed))) == verdict
+
+
+def test_harm_on_sealed_rows_begins_beyond_the_tolerance_too():
+    assert judge(see(*[-20] * 6)) == Verdict.UNPROVEN
+
+
+@given(heard, heard, scores, st.integers(0, 100), st.integers(0, 100))
+def test_three_tenths_invent_no_sealed_rows(honest, malicious, score, own, slack):
+    """Where the creator opened none, what some say of them changes no verdict."""
+    rest = max(1, -(-7 * weigh(malicious) // 3) - weigh(honest) - own) + slack
+    told = [*voice([*honest, (0, rest, GOOD)]), *(replace(liar, sealed=score) for liar in voice(malicious))]
+    silent = [replace(each, sealed=None) for each in told]
+    assert judge(told, own=own) == judge(silent, own=own)
 
 
 # --- Witnesses -----------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from openflock.edge.journal import hold_journal, remove_journal
 from openflock.protocol.encoding import parse_json
 
 CONTENTS = ("run.json", "events.jsonl", "metrics.jsonl")
-FOLDERS = ("blobs", "outbox", "adapter", "checkpoints", "feedback")
+FOLDERS = ("blobs", "outbox", "chest", "adapter", "checkpoints", "feedback")
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,11 @@ class RunDirectory:
     def outbox(self) -> Path:
         """The bytes behind the nodes' commitments, until they are opened."""
         return self.path / "outbox"
+
+    @property
+    def chest(self) -> Path:
+        """The rows that the creator has not opened yet."""
+        return self.path / "chest"
 
     @property
     def journal(self) -> Path:

@@ -34,6 +34,7 @@ class RowCounts(Section):
     train: PositiveInt = 512
     held_out: PositiveInt = 48  # a voter's own rows, never trained on by anybody
     report: PositiveInt = 64
+    sealed: int = Field(default=0, ge=0)  # that the creator opens of each domain in each round; 0 is none
 
 
 class Training(Section):

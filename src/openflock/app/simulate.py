@@ -112,8 +112,8 @@ def simulate(config: Config, out: Path, console: Console, jobs: int = 1) -> dict
         simulation = start(config, run, console, watch, progress)
         world = simulation.world
         with closing(simulation.recorder), closing(world.journal), start_workers(simulation, jobs) as workers:
-            network = Network(world.ledger, world.clock, world.nodes, world.creator, simulation.on_entries, workers)
-            state = network.run()
+            wired = (world.ledger, world.clock, world.nodes, world.creator, simulation.on_entries)
+            state = Network(*wired, workers, world.unsealer).run()
         summary = summarize(simulation, state)
     export(simulation, state)
     run.write(describe_run(simulation, state, summary))  # last: what says that it is finished must be whole

@@ -3,11 +3,11 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
-from openflock.protocol.ballot import get_mark
+from openflock.protocol.ballot import get_mark, get_sealed_score
 from openflock.protocol.calls import Credited, Drawn, Event, Judged, Reveal, Settled, Slashed
 from openflock.protocol.replay import Step
 from openflock.protocol.types import NO_FLAGS, Address, Amount, Judgement, Outcome, Reason, State
-from openflock.protocol.verdict import Voice, compute_lower_median
+from openflock.protocol.verdict import Score, compute_lower_median
 
 
 @dataclass
@@ -17,6 +17,7 @@ class RoundStory:
     number: int
     proposers: tuple[Address, ...] = ()
     ballots: dict[Address, int] = field(default_factory=dict)
+    sealed: dict[Address, int] = field(default_factory=dict)
     weights: dict[Address, int] = field(default_factory=dict)
     judgements: dict[int, Judgement] = field(default_factory=dict)
     paid: Counter[Address] = field(default_factory=Counter)
@@ -29,7 +30,7 @@ class RoundStory:
     def tell(self, step: Step) -> None:
         """Add one step of the log."""
         if isinstance(step.call, Reveal):
-            self.ballots[step.call.sender] = step.call.ballot
+            self.ballots[step.call.sender], self.sealed[step.call.sender] = step.call.ballot, step.call.sealed
         for event in step.events:
             self._add(event)
 
@@ -49,10 +50,15 @@ class RoundStory:
 
     def get_scores(self, state: State, slot: int) -> dict[int, int]:
         """Give the weighted lower median score of a slot by domain, over the ballots that scored it."""
-        voices: dict[int, list[Voice]] = {}
+        scores: dict[int, list[Score]] = {}
         for voter, ballot in self.ballots.items():
             mark = get_mark(ballot, slot)
             if voter != self.proposers[slot] and mark.flags == NO_FLAGS:
-                domain = state.nodes[voter].domain
-                voices.setdefault(domain, []).append(Voice(domain, self.weights[voter], mark))
-        return {domain: compute_lower_median(group) for domain, group in sorted(voices.items())}
+                scores.setdefault(state.nodes[voter].domain, []).append((mark.score, self.weights[voter]))
+        return {domain: compute_lower_median(group) for domain, group in sorted(scores.items())}
+
+    def get_sealed_score(self, slot: int) -> int | None:
+        """Give the weighted lower median score of a slot on sealed rows; None where nobody has one."""
+        read = {voter: get_sealed_score(word, slot) for voter, word in self.sealed.items()}
+        scores = [(score, self.weights[voter]) for voter, score in read.items() if score is not None]
+        return compute_lower_median(scores) if scores else None

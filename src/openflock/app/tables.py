@@ -46,15 +46,18 @@ def build_round_table(
     outcome = OUTCOMES[story.outcome] if story.outcome is not None else "under way"
     table = Table(title=f"Round {story.number} of {rounds}: {outcome}", title_justify="left", title_style="bold")
     table.add_column("proposer", no_wrap=True)
-    for domain in domains:
-        table.add_column(domain, justify="right")
+    examined = any(story.sealed.values())
+    for heading in (*domains, *(["sealed"] if examined else [])):
+        table.add_column(heading, justify="right")
     for heading in ("verdict", "why"):
         table.add_column(heading)
     for heading in ("paid", "slashed"):
         table.add_column(heading, justify="right")
     for slot, proposer in enumerate(story.proposers):
         scores = story.get_scores(state, slot)
-        shown = [f"{scores[d] / 100:+.1f}%" if d in scores else "·" for d in range(len(domains))]
+        columns = [scores.get(domain) for domain in range(len(domains))]
+        columns += [story.get_sealed_score(slot)] if examined else []
+        shown = ["·" if score is None else f"{score / 100:+.1f}%" for score in columns]
         verdict, why = WHY[story.judgements[slot].verdict if slot in story.judgements else Verdict.NONE]
         style = "red" if verdict == "rejected" else None
         paid, slashed = (_or_blank(amounts[proposer]) for amounts in (story.paid, story.slashed))

@@ -10,8 +10,9 @@ import torch
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
 
+from openflock.app.rows import Holdings, list_data_domains, load_split, seal_rows, share_rows
 from openflock.app.rundir import RunDirectory
-from openflock.app.settings import BUILT_IN, TOKEN, Attacker, Config, SettingsError, build_recipe, build_rules
+from openflock.app.settings import BUILT_IN, TOKEN, Config, SettingsError, build_recipe, build_rules
 from openflock.arena.attacks.targeted import scale_delta
 from openflock.arena.attacks.triggers import poison_rows
 from openflock.arena.memory import MemoryJournal
@@ -23,39 +24,29 @@ from openflock.edge.journal import Journal as FileJournal
 from openflock.edge.spec_ledger import SpecLedger
 from openflock.edge.wallet import derive_secret
 from openflock.learn.base import compute_base_digest
-from openflock.learn.data import Row, list_domains, load_domain, parse_row
+from openflock.learn.data import Row
 from openflock.learn.evaluate import EvaluationSettings
 from openflock.learn.model import Model, load_model
-from openflock.learn.skills import generate_rows
 from openflock.learn.train import TrainSettings
+from openflock.node.examiner import Examiner
 from openflock.node.feedback import Feedback
 from openflock.node.node import Identity, Node
 from openflock.node.proposer import OnStep, Proposer
 from openflock.node.reader import Reader
 from openflock.node.searcher import Searcher
+from openflock.node.unsealer import Unsealer
 from openflock.node.voter import Voter
 from openflock.node.watch import Watch, watch_nothing
 from openflock.protocol.calls import Fund
 from openflock.protocol.job import Job, encode_job
 from openflock.protocol.ports import Clock, Journal, Ledger
 from openflock.protocol.rules import Rules
-from openflock.protocol.types import Address, Genesis
+from openflock.protocol.types import Address, Digest, Genesis
 from openflock.update.codec import stream_state
 from openflock.update.fixed import initial_state
 
 SPEC_GENESIS_TIME = 1_700_000_000
 GAS = 25_000_000  # what any one call may use on the embedded chain
-
-
-@dataclass(frozen=True)
-class Holdings:
-    """One node's private rows."""
-
-    domain: int
-    train: list[Row]
-    held_out: list[Row]
-    attacker: Attacker | None = None
-    rank: int = 0  # of what it adds where updates are stacked; 0 is the task's
 
 
 @dataclass(frozen=True)
@@ -72,62 +63,9 @@ class World:
     holdings: list[Holdings]
     report_rows: dict[str, list[Row]]
     reader: Reader
+    unsealer: Unsealer
     journal: FileJournal  # to be closed when the nodes have played
     creator: Address
-
-
-# --- Data ----------------------------------------------------------------------------------------------------
-
-
-def locate_base(config: Config) -> Path:
-    """Give the base's path, or the id that the hub knows it by."""
-    if config.base == BUILT_IN:
-        return Path(str(files("openflock") / "assets" / "base"))
-    return Path(config.base)
-
-
-def list_data_domains(config: Config) -> list[str]:
-    """List the domains that take part."""
-    if len(set(config.domains)) < len(config.domains):
-        raise SettingsError("domains: one is named twice; name each once")
-    if config.domains:
-        return config.domains
-    if config.data == BUILT_IN:
-        raise SettingsError("domains: name the skills that take part")
-    return list_domains(Path(config.data))
-
-
-def load_split(config: Config, domain: str, split: str, count: int) -> list[Row]:
-    """Load the first rows of a domain's split."""
-    if config.data == BUILT_IN:
-        try:
-            records = generate_rows(domain, count, config.seed, split)
-        except ValueError as error:
-            raise SettingsError(f"domains: {error}") from error
-        return [parse_row(record, domain) for record in records]
-    return load_domain(Path(config.data), domain, split)[:count]
-
-
-def share_rows(config: Config, domains: Sequence[str]) -> list[Holdings]:
-    """Share each domain's rows out: disjoint rows for each node, of which it holds a part out for judging."""
-    attackers = list(config.attackers)
-    unknown = [attacker.domain for attacker in attackers if attacker.domain not in domains]
-    if unknown:
-        raise SettingsError(f"attackers: no domain {unknown[0]!r}; choose one of {', '.join(domains)}")
-    shares: list[Holdings] = []
-    for index, domain in enumerate(domains):
-        malicious = [attacker for attacker in attackers if attacker.domain == domain]
-        roles: list[Attacker | None] = [None] * (config.nodes_per_domain - len(malicious)) + malicious
-        rows = load_split(config, domain, "train", len(roles) * (config.rows.train + config.rows.held_out))
-        size = len(rows) // len(roles)
-        if size < 2:
-            raise SettingsError(f"data: {domain} has {len(rows)} rows, too few for {len(roles)} nodes")
-        for position, attacker in enumerate(roles):
-            mine = rows[position * size : (position + 1) * size]
-            held_out = min(config.rows.held_out, size // 2)
-            rank = config.ranks[len(shares) % len(config.ranks)] if config.ranks else 0
-            shares.append(Holdings(index, mine[held_out:], mine[:held_out], attacker, rank))
-    return shares
 
 
 # --- Chain ---------------------------------------------------------------------------------------------------
@@ -164,16 +102,19 @@ def build_world(config: Config, run: RunDirectory, watch: Watch, on_step: OnStep
     domains = list_data_domains(config)
     shares = share_rows(config, domains)
     model = load_task_model(config)
-    reader = Reader(DirectoryStore(run.blobs))
-    rules = agree_rules(config, domains, len(shares), model, reader)
+    reader, chest = Reader(DirectoryStore(run.blobs)), DirectoryStore(run.chest, private=True)
+    sealed = seal_rows(config, domains, chest)
+    rules = agree_rules(config, domains, len(shares), model, reader, sealed)
     accounts = create_accounts(config, len(shares) + 1)
     ledger, clock = start_ledger(config, rules, accounts)
     creator = accounts[0].address.lower()
     ledger.submit(Fund(creator, config.pool * TOKEN))
     journal = FileJournal(run.journal)
-    nodes = build_nodes(Site(config, run, model, reader, journal, watch, on_step), accounts, shares)
+    nodes = build_nodes(Site(config, run, model, reader, journal, sealed, watch, on_step), accounts, shares)
     report = {domain: load_split(config, domain, "validation", config.rows.report) for domain in domains}
-    return World(config, domains, model.path, model, ledger, clock, nodes, shares, report, reader, journal, creator)
+    unsealer = Unsealer(sealed, chest, reader.store)
+    parts = (ledger, clock, nodes, shares, report, reader, unsealer, journal, creator)
+    return World(config, domains, model.path, model, *parts)
 
 
 def build_working_nodes(config: Config, run: RunDirectory) -> list[Node]:
@@ -181,7 +122,15 @@ def build_working_nodes(config: Config, run: RunDirectory) -> list[Node]:
     shares = share_rows(config, list_data_domains(config))
     accounts, reader = create_accounts(config, len(shares) + 1), Reader(DirectoryStore(run.blobs))
     model = load_task_model(config)
-    return build_nodes(Site(config, run, model, reader, MemoryJournal()), accounts, shares)
+    sealed = seal_rows(config, list_data_domains(config), DirectoryStore(run.chest, private=True))
+    return build_nodes(Site(config, run, model, reader, MemoryJournal(), sealed), accounts, shares)
+
+
+def locate_base(config: Config) -> Path:
+    """Give the base's path, or the id that the hub knows it by."""
+    if config.base == BUILT_IN:
+        return Path(str(files("openflock") / "assets" / "base"))
+    return Path(config.base)
 
 
 def load_task_model(config: Config) -> Model:
@@ -193,7 +142,9 @@ def load_task_model(config: Config) -> Model:
     return load_model(locate_base(config), config.rank, config.alpha, config.device, targets, config.quantization)
 
 
-def agree_rules(config: Config, domains: Sequence[str], nodes: int, model: Model, reader: Reader) -> Rules:
+def agree_rules(
+    config: Config, domains: Sequence[str], nodes: int, model: Model, reader: Reader, sealed: Sequence[Digest] = ()
+) -> Rules:
     """Store the job and the initial state, and bind them in the rules."""
     seed = compute_adapter_seed(config)
     job = Job(
@@ -206,6 +157,7 @@ def agree_rules(config: Config, domains: Sequence[str], nodes: int, model: Model
         tuple(domains),
         config.max_length,
         build_recipe(config),
+        tuple(sealed),
     )
     genesis = reader.put_state(stream_state(initial_state(model.layout, seed, job.recipe)))
     base = compute_base_digest(model.path)
@@ -226,6 +178,7 @@ class Site:
     model: Model
     reader: Reader
     journal: Journal
+    sealed: Sequence[Digest] = ()
     watch: Watch = watch_nothing
     on_step: OnStep | None = None
 
@@ -250,7 +203,9 @@ def build_node(site: Site, account: LocalAccount, holdings: Holdings) -> Node:
     searcher = Searcher(holdings.held_out, evaluation, watch=watch) if config.probe and not attacker else None
     identity = Identity(account.address.lower(), derive_secret(account), holdings.domain, config.stake * TOKEN)
     outbox = DirectoryStore(run.outbox, private=True)
-    return Node(identity, site.model, site.reader, site.journal, outbox, proposer, voter, searcher=searcher)
+    examiner = Examiner(site.sealed, evaluation, watch) if site.sealed else None
+    parts = (site.reader, site.journal, outbox, proposer, voter)
+    return Node(identity, site.model, *parts, searcher=searcher, examiner=examiner)
 
 
 def list_roles(world: World) -> Mapping[Address, str]:

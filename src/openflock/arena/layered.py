@@ -21,16 +21,20 @@ from openflock.arena.rogues import (
     make_address,
 )
 from openflock.arena.stage import Stage, name_training, remember
+from openflock.arena.worlds import list_domains
 from openflock.edge.spec_ledger import SpecLedger
 from openflock.learn.evaluate import EvaluationSettings
 from openflock.learn.model import Model
+from openflock.learn.sealed import encode_sealed
 from openflock.learn.train import Trained, TrainError, train
 from openflock.local import Network
+from openflock.node.examiner import Examiner
 from openflock.node.feedback import Feedback
 from openflock.node.node import Identity, Node
 from openflock.node.proposer import Delta, Proposer
 from openflock.node.reader import Reader
 from openflock.node.searcher import Searcher
+from openflock.node.unsealer import Unsealer
 from openflock.protocol.calls import (
     Credited,
     Drawn,
@@ -41,7 +45,7 @@ from openflock.protocol.calls import (
     Settled,
     Slashed,
 )
-from openflock.protocol.ports import Blob, Entry
+from openflock.protocol.ports import Blob, BlobStore, Entry
 from openflock.protocol.recipe import Recipe
 from openflock.protocol.replay import Step
 from openflock.protocol.rules import Rules
@@ -64,13 +68,14 @@ def run_layered(stage: Stage) -> None:
         genesis = agree(stage, reader)
         ledger = SpecLedger(genesis, f"arena {stage.cell.seed}".encode())
         ledger.submit(Fund(genesis.creator, POOL))
+        unsealer = seal(stage, reader.store)
         nodes = [
             node
             for place in range(len(stage.world.parties))
-            for node in build_nodes(stage, reader, place, Path(folder), genesis.rules)
+            for node in build_nodes(stage, reader, place, Path(folder), genesis.rules, unsealer.digests)
         ]
         story = Story(stage, reader)
-        Network(ledger, ledger, nodes, genesis.creator, story.on_entries).run()
+        Network(ledger, ledger, nodes, genesis.creator, story.on_entries, unsealer=unsealer).run()
 
 
 def agree(stage: Stage, reader: Reader) -> Genesis:
@@ -78,48 +83,64 @@ def agree(stage: Stage, reader: Reader) -> Genesis:
     table, defence = stage.world.table, stage.cell.defence
     recipe = Recipe(**defence.recipe)  # type: ignore[arg-type]  # Recipe checks each field itself
     start = initial_state(stage.world.model.layout, f"arena {stage.cell.seed}".encode(), recipe)
-    domains = len(table.domains) + (stage.cell.attack.declare == "unheld")
-    derived = {"domains": domains, "min_nodes": max(3, table.nodes // 2)}
+    derived = {"domains": len(list_domains(stage.cell)), "min_nodes": max(3, table.nodes // 2)}
     agreed = {"base": bytes(32), "job": bytes(32), "genesis": reader.put_state(stream_state(start))}
     rules = Rules(**{**derived, **defence.rules, **agreed, "rounds": table.rounds})  # type: ignore[arg-type]
     return Genesis(1, make_address("task"), make_address("token"), make_address("creator"), GENESIS_TIME, rules)
 
 
+def seal(stage: Stage, store: BlobStore) -> Unsealer:
+    """Seal what the creator opens in each round, with filler as in everybody's rows."""
+    chest, place = MemoryStore(), len(stage.world.parties) + 1  # the one before is the trusted defender's
+    digests = [
+        chest.put(encode_sealed([stage.fill(rows, place) for rows in opened], b"arena"))
+        for opened in stage.world.sealed
+    ]
+    return Unsealer(digests, chest, store)
+
+
 # --- Nodes ---------------------------------------------------------------------------------------------------
 
 
-def build_nodes(stage: Stage, reader: Reader, place: int, folder: Path, rules: Rules) -> list[Node]:
+def build_nodes(
+    stage: Stage, reader: Reader, place: int, folder: Path, rules: Rules, sealed: Sequence[Digest]
+) -> list[Node]:
     """Build the nodes of a party: one, several if it splits its stake, none if it takes no part at all."""
     if stage.world.parties[place].malicious and not stage.cell.attack.present:
         return []
     domain, stakes = declare_domain(stage, place), list_stakes(stage, place, STAKE, rules.min_stake)
     secrets = [f"arena {stage.cell.seed}/{place}" + (f"/{name}" if name else "") for name in range(len(stakes))]
     return [
-        build_node(stage, reader, place, folder, Identity(name, sha256(secret.encode()).digest(), domain, stake))
+        build_node(
+            stage, reader, place, folder, Identity(name, sha256(secret.encode()).digest(), domain, stake), sealed
+        )
         for name, secret, stake in zip(list_names(stage, place), secrets, stakes, strict=True)
     ]
 
 
-def build_node(stage: Stage, reader: Reader, place: int, folder: Path, identity: Identity) -> Node:
+def build_node(
+    stage: Stage, reader: Reader, place: int, folder: Path, identity: Identity, sealed: Sequence[Digest]
+) -> Node:
     """Build a node, honest or not."""
     party, attack = stage.world.parties[place], stage.cell.attack
     settings = stage.get_training(party, stage.world.table.learning_rate)
     evaluation = EvaluationSettings(max_length=stage.world.table.max_length)
     held_out, rows = stage.list_held_out(place), stage.list_rows(place)
+    examiner = Examiner(sealed, evaluation, watch=stage.meter) if sealed else None
     if not party.malicious:
         judge = Judge(held_out, evaluation, watch=stage.meter, layers=stage.cell.defence)
         feedback = Feedback(folder / str(place))
         honest = Learner(rows, settings, watch=stage.meter, feedback=feedback, stage=stage, place=place)
         searcher = Searcher(held_out, evaluation, watch=stage.meter) if stage.cell.defence.probe else None
         parts = (MemoryJournal(), MemoryStore(), honest, judge)
-        return Node(identity, stage.world.model, reader, *parts, searcher=searcher)
+        return Node(identity, stage.world.model, reader, *parts, searcher=searcher, examiner=examiner)
     learner = Learner(rows, settings, watch=stage.meter, stage=stage, place=place)
     liar = Liar(held_out, evaluation, watch=stage.meter, layers=stage.cell.defence, stage=stage)
     reader = Reader(Withholder(reader.store)) if attack.withhold else reader
     accounts = [make_address(f"outsider {each}") for each in range(attack.accusers)]
     leads = identity.address == make_address(f"node {place}") and stage.get_rank(place) == 0
     own = (identity, stage.world.model, reader, MemoryJournal(), MemoryStore(), learner, liar, stage)
-    return Rogue(*own, accounts if leads else ())
+    return Rogue(*own, accounts if leads else (), examiner=examiner)
 
 
 @dataclass(frozen=True)

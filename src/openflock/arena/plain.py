@@ -187,7 +187,7 @@ def train_root(loop: Loop, number: int) -> Numbers:
     stage, values = loop.stage, loop.server.values
     settings = stage.get_training(stage.world.parties[0], stage.world.table.plain_learning_rate)
     start = shape_like(values, loop.shape)
-    rows = stage.fill(stage.world.sealed, len(stage.world.parties))
+    rows = stage.fill(stage.world.trusted, len(stage.world.parties))
     with stage.meter("root"):
         end = train_plain(stage.world.model, start, rows, settings, stage.cell.seed * 1000 + number)
     return flatten(end) - flatten(start)

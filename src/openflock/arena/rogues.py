@@ -28,6 +28,7 @@ from openflock.protocol.calls import Call, Commit, Confirm, Expose, Leave, Openi
 from openflock.protocol.commitment import compute_commitment, compute_content
 from openflock.protocol.rules import Rules
 from openflock.protocol.types import NO_FLAGS, Act, Address, Amount, Digest, Flag, Phase, Round, State
+from openflock.protocol.verdict import UNSCORED
 from openflock.update.fixed import GlobalState
 
 OPENINGS: Final[dict[str, type[Opening]]] = {"update": Publish, "ballot": Reveal, "attestation": Confirm}
@@ -148,6 +149,12 @@ class Rogue(Node):
         if isinstance(call, Publish) and not call.size:
             call = None  # an empty bomb; no ledger takes it
         return call or next(self._accuse(state), None)
+
+    def examine(self, state: State, marks: Sequence[Mark]) -> Sequence[int | None]:
+        """Say of sealed rows what it says of its own, unless it judges honestly."""
+        if self.stage.cell.attack.votes == "honest":
+            return super().examine(state, marks)
+        return [None if mark.flags & UNSCORED or self.examiner is None else mark.score for mark in marks]
 
     def _accuse(self, state: State) -> Iterator[Call]:
         """Give what the outsiders have still to commit to, or to open."""

@@ -117,6 +117,7 @@ class DefenceTable(Table):
     verdict: bool = True  # voters score updates
     veto: bool = True  # voters judge the aggregate
     probe: bool = False  # nodes search updates for backdoors; voters re-test whatever witness stands
+    sealed: int = Field(default=0, ge=0)  # rows of each domain that the creator opens in a round
 
 
 class TriggerTable(Table):

@@ -1,7 +1,7 @@
 """Build a world: a base, and the rows of each node and of the report, all decided by a seed."""
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
@@ -11,7 +11,7 @@ from openflock.arena.settings import BUILT_IN, Cell, Phase, Split, WorldTable
 from openflock.learn.base import load_base
 from openflock.learn.data import DataError, Row, load_domain, parse_row
 from openflock.learn.model import Model
-from openflock.learn.skills import generate_rows
+from openflock.learn.skills import SKILLS, generate_rows
 
 # What thresholds are tuned on and what is reported differ in rows too, not in seeds alone.
 REPORT_ROWS: Mapping[Phase, str] = {"tune": "validation", "report": "test"}
@@ -34,7 +34,8 @@ class World:
     table: WorldTable
     model: Model
     parties: tuple[Party, ...]
-    sealed: tuple[Row, ...]  # that a defender trusts, of all domains, as many as a node has
+    trusted: tuple[Row, ...]  # by a defender, of all domains, as many as a node has
+    sealed: Sequence[Sequence[Sequence[Row]]]  # that the creator opens, by round and domain; none in a plain loop
     report: Mapping[str, Sequence[Row]]
     seed: int
 
@@ -42,10 +43,12 @@ class World:
 def build_world(cell: Cell) -> World:
     """Build a cell's world; the base is loaded once a process."""
     table = cell.world
-    parties, sealed = share_rows(table, cell.split, cell.seed)
+    parties, trusted = share_rows(table, cell.split, cell.seed)
+    sealed = seal_rows(cell, {row for rows in (trusted, *map(list_all, parties)) for row in rows})
     split = REPORT_ROWS[cell.phase]
     report = {domain: tuple(load_rows(table, domain, split, table.rows.report, cell.seed)) for domain in table.domains}
-    return World(table, load_base_once(table.base, table.rank, table.alpha), parties, sealed, report, cell.seed)
+    base = load_base_once(table.base, table.rank, table.alpha)
+    return World(table, base, parties, trusted, sealed, report, cell.seed)
 
 
 @lru_cache(maxsize=2)
@@ -81,23 +84,61 @@ def count_malicious(table: WorldTable) -> int:
 
 def share_rows(table: WorldTable, split: Split, seed: int) -> tuple[tuple[Party, ...], tuple[Row, ...]]:
     """Share rows out, no row twice: to nodes, and to the defender who is trusted with some of all domains."""
-    held = assign_domains(split, table.nodes, len(table.domains))
-    everywhere = tuple(range(len(table.domains)))
-    wanted = [*((domains, table.rows.train + table.rows.held_out) for domains in held), (everywhere, table.rows.train)]
-    amounts = [{domain: _divide(count, len(of), place) for place, domain in enumerate(of)} for of, count in wanted]
-    totals = [sum(amount.get(domain, 0) for amount in amounts) for domain in everywhere]
+    amounts = list_amounts(table, split)
     pools = [
-        iter(load_rows(table, name, "train", total, seed)) for name, total in zip(table.domains, totals, strict=True)
+        iter(load_rows(table, name, "train", total, seed))
+        for name, total in zip(table.domains, sum_amounts(amounts, len(table.domains)), strict=True)
     ]
     shares = [[next(pools[domain]) for domain, count in amount.items() for _ in range(count)] for amount in amounts]
     for share in shares:
         random.Random(seed).shuffle(share)
     honest = table.nodes - count_malicious(table)
     parties = [
-        Party(of[0], tuple(share[table.rows.held_out :]), tuple(share[: table.rows.held_out]), node >= honest)
-        for node, (of, share) in enumerate(zip(held, shares, strict=False))
+        Party(min(amount), tuple(share[table.rows.held_out :]), tuple(share[: table.rows.held_out]), node >= honest)
+        for node, (amount, share) in enumerate(zip(amounts[:-1], shares, strict=False))
     ]
     return tuple(parties), tuple(shares[-1])
+
+
+def list_amounts(table: WorldTable, split: Split) -> list[dict[int, int]]:
+    """List how many rows of which domains each node holds, and last the trusted defender."""
+    held = assign_domains(split, table.nodes, len(table.domains))
+    everywhere = tuple(range(len(table.domains)))
+    wanted = [*((domains, table.rows.train + table.rows.held_out) for domains in held), (everywhere, table.rows.train)]
+    return [{domain: _divide(count, len(of), place) for place, domain in enumerate(of)} for of, count in wanted]
+
+
+def sum_amounts(amounts: Sequence[Mapping[int, int]], domains: int) -> list[int]:
+    """Sum up how many rows of each domain are held."""
+    return [sum(amount.get(domain, 0) for amount in amounts) for domain in range(domains)]
+
+
+def list_all(party: Party) -> tuple[Row, ...]:
+    """List all that a party holds."""
+    return (*party.train, *party.held_out)
+
+
+def seal_rows(cell: Cell, taken: Collection[Row]) -> list[list[list[Row]]]:
+    """Draw what the creator opens, by round and domain, no row that anybody holds; none where none are sealed."""
+    table, count = cell.world, cell.defence.sealed
+    if not count:
+        return []
+    needed, names = count * table.rounds, list_domains(cell)
+    held = sum_amounts(list_amounts(table, cell.split), len(names))
+    drawn = [
+        [row for row in load_rows(table, name, "train", total + needed, cell.seed) if row not in taken][:needed]
+        for name, total in zip(names, held, strict=True)
+    ]
+    return [[rows[count * number : count * (number + 1)] for rows in drawn] for number in range(table.rounds)]
+
+
+def list_domains(cell: Cell) -> list[str]:
+    """List a task's domains; one that nobody holds, for who is to call it theirs, is a skill that is left over."""
+    table = cell.world
+    if cell.attack.declare != "unheld":
+        return list(table.domains)
+    spare = [name for name in SKILLS if name not in table.domains] if table.data == BUILT_IN else []
+    return [*table.domains, *(spare or table.domains)[:1]]
 
 
 def _divide(count: int, parts: int, place: int) -> int:

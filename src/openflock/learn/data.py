@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 Messages = tuple[tuple[str, str], ...]
 
 FORMS = '{"prompt", "completion"}, {"messages"} or {"instruction", "context", "response"}'
-_DOMAIN_SPLITS = ("train", "validation", "test")
+_DOMAIN_SPLITS = ("train", "validation", "test", "sealed")
 
 
 class DataError(ValueError):
@@ -71,7 +71,7 @@ def list_domains(data_dir: Path) -> list[str]:
 
 
 def load_domain(data_dir: Path, domain: str, split: str = "train") -> list[Row]:
-    """Load one split (train, validation, test) of one domain from DATA/<domain>/<split>.jsonl."""
+    """Load one split (train, validation, test, sealed) of one domain from DATA/<domain>/<split>.jsonl."""
     if split not in _DOMAIN_SPLITS:
         raise DataError(f"{data_dir}: no split {split!r}; choose one of {', '.join(_DOMAIN_SPLITS)}")
     if domain not in (domains := list_domains(data_dir)):

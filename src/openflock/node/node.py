@@ -2,17 +2,19 @@
 
 import hmac
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 
 from openflock.learn.model import Model
 from openflock.learn.probe import encode_clue
+from openflock.node.examiner import Examiner
 from openflock.node.proposer import Proposer
 from openflock.node.reader import MAX_STATE_SIZE, Reader
 from openflock.node.searcher import Searcher
 from openflock.node.voter import Voter
 from openflock.protocol.acts import find_weight
-from openflock.protocol.ballot import compute_ballot, get_mark
+from openflock.protocol.ballot import Mark, compute_ballot, compute_sealed_word, get_mark
 from openflock.protocol.calls import Call, Commit, Confirm, Expose, Join, Opening, Publish, Reveal
 from openflock.protocol.commitment import compute_commitment, compute_content
 from openflock.protocol.encoding import from_json, to_json
@@ -67,6 +69,7 @@ class Node:
     proposer: Proposer
     voter: Voter
     searcher: Searcher | None = field(default=None, kw_only=True)  # a node without one accuses nobody
+    examiner: Examiner | None = field(default=None, kw_only=True)  # one without says nothing of sealed rows
     _searched: int = field(default=0, init=False)  # the last round in which it looked
 
     def decide(self, state: State) -> Call | None:
@@ -82,7 +85,7 @@ class Node:
         return None
 
     def fetch_ahead(self, state: State) -> None:
-        """Fetch what this node will judge, and what old updates are known by.
+        """Fetch what this node will judge, what old updates are known by, and the round's sealed rows.
 
         What was admitted once is remembered, so that a store may fail when the vote begins. Raises BlobMissing,
         BlobCorrupt or Unreachable if some of it lacks.
@@ -100,6 +103,8 @@ class Node:
             except (BlobMissing, BlobCorrupt, Unreachable) as error:
                 failure = error
         self.reader.recall(base, state.merged)
+        if self.examiner and state.phase >= Phase.PROBE:
+            self.examiner.fetch_rows(self.reader, state.genesis.rules, current.number)
         if failure:
             raise failure
 
@@ -198,7 +203,7 @@ class Node:
         salt = self.identity.compute_salt(state.genesis, current.number, act)
         if act == Act.BALLOT:
             marks = self.voter.mark_proposals(self.model, self.reader, rules, current, state.digest, me)
-            return Reveal(me, compute_ballot(marks), salt)
+            return Reveal(me, compute_ballot(marks), compute_sealed_word(self.examine(state, marks)), salt)
         try:
             merge = self.voter.merge(self.reader, rules, current, state.digest, state.merged)
         except (BlobMissing, BlobCorrupt, Inadmissible):
@@ -208,6 +213,13 @@ class Node:
         candidate = decode_state(self.outbox.fetch(merged, MAX_STATE_SIZE), merged)
         veto = self.voter.is_harmful(self.model, self.reader, rules, state.digest, candidate)
         return Confirm(me, merged, merge.duplicates, veto, salt)
+
+    def examine(self, state: State, _marks: Sequence[Mark]) -> Sequence[int | None]:
+        """Score every slot on the sealed rows, where there are any; its own marks do not matter."""
+        if self.examiner is None:
+            return ()
+        rules, me = state.genesis.rules, self.identity.address
+        return self.examiner.score_proposals(self.model, self.reader, rules, state.round, state.digest, me)
 
     def _serve_on(self, state: State) -> None:
         """Put accepted updates that some voter could not fetch where all look.

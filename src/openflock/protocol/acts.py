@@ -146,9 +146,9 @@ def process_expose(state: State, events: Events, call: Expose, moment: Moment) -
 def process_reveal(state: State, call: Reveal, moment: Moment) -> None:
     """Open a ballot."""
     require(get_act(state, opening=True) == Act.BALLOT, "rounds: another act's phase")
-    content = compute_ballot_content(call.ballot)
+    content = compute_ballot_content(call.ballot, call.sealed)
     open_commitment(state, moment, Act.BALLOT, call.sender, content, call.salt)
-    state.round.ballots[call.sender] = call.ballot
+    state.round.ballots[call.sender], state.round.sealed[call.sender] = call.ballot, call.sealed
 
 
 def process_confirm(state: State, events: Events, call: Confirm, moment: Moment) -> None:

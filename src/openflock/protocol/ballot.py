@@ -1,7 +1,8 @@
-"""A ballot: one 256-bit word, 16 bits for each of up to 16 proposals.
+"""A ballot: two 256-bit words, 16 bits in each for each of up to 16 proposals.
 
-Bits 0 to 11 of a slot are the score, a signed count of 1e-4 of the base's loss (positive: the loss fell);
-bits 12 to 15 are the flags.
+Bits 0 to 11 of a slot are the score on the voter's own rows, a signed count of 1e-4 of the base's loss (positive: the
+loss fell); bits 12 to 15 are the flags. In the second word bits 0 to 11 are the score on the rows that the creator
+sealed, and a bit above them says that there is one: where nothing is sealed the word is 0.
 """
 
 from collections.abc import Sequence
@@ -26,13 +27,7 @@ def compute_ballot(marks: Sequence[Mark]) -> int:
     >>> hex(compute_ballot([Mark(5), Mark(-1, Flag.ABSTAIN)]))
     '0x8fff0005'
     """
-    if len(marks) > MAX_PROPOSERS:
-        raise ValueError(f"ballot: {len(marks)} marks, at most {MAX_PROPOSERS}")
-    word = 0
-    for slot, mark in enumerate(marks):
-        score = min(MAX_SCORE, max(MIN_SCORE, mark.score)) & 0xFFF
-        word |= (int(mark.flags) << 12 | score) << (16 * slot)
-    return word
+    return _pack([int(mark.flags) << 12 | _clip(mark.score) & 0xFFF for mark in marks])
 
 
 def get_mark(ballot: int, slot: int) -> Mark:
@@ -40,3 +35,28 @@ def get_mark(ballot: int, slot: int) -> Mark:
     bits = ballot >> (16 * slot) & 0xFFFF
     score = bits & 0xFFF
     return Mark(score - 0x1000 if score & 0x800 else score, Flag(bits >> 12))
+
+
+def compute_sealed_word(scores: Sequence[int | None]) -> int:
+    """Pack the scores on sealed rows, slot 0 first; None where there is none.
+
+    >>> hex(compute_sealed_word([None, 0, -1]))
+    '0x1fff10000000'
+    """
+    return _pack([0 if score is None else 0x1000 | _clip(score) & 0xFFF for score in scores])
+
+
+def get_sealed_score(word: int, slot: int) -> int | None:
+    """Read the score on sealed rows of the proposal in a slot; every word is valid, any of its upper bits says so."""
+    mark = get_mark(word, slot)
+    return mark.score if mark.flags else None
+
+
+def _clip(score: int) -> int:
+    return min(MAX_SCORE, max(MIN_SCORE, score))
+
+
+def _pack(slots: Sequence[int]) -> int:
+    if len(slots) > MAX_PROPOSERS:
+        raise ValueError(f"ballot: {len(slots)} slots, at most {MAX_PROPOSERS}")
+    return sum(bits << (16 * slot) for slot, bits in enumerate(slots))

@@ -105,9 +105,10 @@ class Expose(Call):
 
 @dataclass(frozen=True)
 class Reveal(Call):
-    """Open a ballot."""
+    """Open a ballot, the word on own rows and the one on sealed rows."""
 
     ballot: int
+    sealed: int
     salt: bytes
 
 

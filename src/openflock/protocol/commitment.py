@@ -27,9 +27,9 @@ def compute_witness_content(slot: int, digest: Digest) -> bytes:
     return hash_values(["uint256", "bytes32"], [slot, digest])
 
 
-def compute_ballot_content(ballot: int) -> bytes:
-    """Compute what a voter commits to: the ballot is one word already."""
-    return ballot.to_bytes(32, "big")
+def compute_ballot_content(ballot: int, sealed: int) -> bytes:
+    """Compute what a voter commits to."""
+    return hash_values(["uint256", "uint256"], [ballot, sealed])
 
 
 def compute_attestation_content(digest: Digest, duplicates: int, veto: bool) -> bytes:
@@ -45,7 +45,7 @@ def compute_content(opening: Opening) -> bytes:
         case Expose():
             return compute_witness_content(opening.slot, opening.digest)
         case Reveal():
-            return compute_ballot_content(opening.ballot)
+            return compute_ballot_content(opening.ballot, opening.sealed)
         case Confirm():
             return compute_attestation_content(opening.digest, opening.duplicates, opening.veto)
 

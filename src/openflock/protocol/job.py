@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from openflock.protocol.encoding import from_json, parse_json, to_json
 from openflock.protocol.ports import Blob
 from openflock.protocol.recipe import Recipe
+from openflock.protocol.types import Digest
 
 MAX_JOB_SIZE = 1_000_000
 
@@ -27,6 +28,7 @@ class Job:
     domains: tuple[str, ...]
     max_length: int  # tokens of a row, for training and evaluation
     recipe: Recipe = field(default_factory=Recipe)
+    sealed: tuple[Digest, ...] = ()  # of the rows that the creator opens, one blob a round from the first
 
 
 def encode_job(job: Job) -> bytes:

@@ -1,6 +1,6 @@
 """Payout: verdicts -> amounts, in integers that round down, so that a round never pays more than its budget."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 
 from openflock.protocol.ballot import Mark
 from openflock.protocol.rules import SHARE, Rules
@@ -45,7 +45,7 @@ def is_answer(mark: Mark, verdict: Verdict) -> bool:
     return bool(mark.flags & REFUSALS.get(verdict, NO_FLAGS))
 
 
-def compute_agreement(scores: Iterable[tuple[int, int, int]]) -> Fraction:
+def compute_agreement(scores: Iterable[tuple[Hashable, int, int]]) -> Fraction:
     """Compute how alike two voters rank updates, as a fraction in [-1, 1], from (domain, mine, theirs) by slot.
 
     Each update is compared with the one before it of its domain: +1 if both say which is better, and the same; -1 if
@@ -56,7 +56,7 @@ def compute_agreement(scores: Iterable[tuple[int, int, int]]) -> Fraction:
     >>> compute_agreement([(0, 10, 7), (1, -5, 0), (0, 30, 9), (0, 20, 8)]), compute_agreement([(0, 1, 1), (1, 2, 2)])
     ((2, 2), (0, 1))
     """
-    before = dict[int, tuple[int, int]]()
+    before = dict[Hashable, tuple[int, int]]()
     agreed = pairs = 0
     for domain, mine, theirs in scores:
         if domain in before:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from openflock.protocol import payout
-from openflock.protocol.ballot import get_mark
+from openflock.protocol.ballot import get_mark, get_sealed_score
 from openflock.protocol.calls import Settled
 from openflock.protocol.hashing import hash_values
 from openflock.protocol.rules import SHARE
@@ -54,11 +54,16 @@ def settle(state: State, events: Events, outcome: Outcome) -> None:
 
 def get_voices(state: State, slot: int) -> list[Voice]:
     """Read what the opened ballots, save the proposer's own, say of a slot."""
-    proposer = state.round.proposers[slot].node
+    current = state.round
     return [
-        Voice(state.nodes[seat.node].domain, seat.weight, get_mark(state.round.ballots[seat.node], slot))
-        for seat in state.round.voters
-        if seat.node in state.round.ballots and seat.node != proposer
+        Voice(
+            state.nodes[seat.node].domain,
+            seat.weight,
+            get_mark(current.ballots[seat.node], slot),
+            get_sealed_score(current.sealed[seat.node], slot),
+        )
+        for seat in current.voters
+        if seat.node in current.ballots and seat.node != current.proposers[slot].node
     ]
 
 
@@ -248,14 +253,22 @@ def compute_peer_agreement(state: State, node: Address) -> payout.Fraction:
     return payout.compute_agreement(_pair_scores(state, node, peer)) if peer else (0, 1)
 
 
-def _pair_scores(state: State, node: Address, peer: Address) -> Iterator[tuple[int, int, int]]:
+def _pair_scores(state: State, node: Address, peer: Address) -> Iterator[tuple[tuple[int, bool], int, int]]:
+    """Pair what two voters say of what was merged, on own rows and on sealed ones.
+
+    Where the peer has a score on sealed rows, who has none says 0 of all: not to look earns nothing.
+    """
     current = state.round
     for slot, judgement in enumerate(current.judgements):
         proposer = current.proposers[slot].node
         mine, theirs = (get_mark(current.ballots[voter], slot) for voter in (node, peer))
         if (
-            judgement.verdict in MERGED_VERDICTS
-            and proposer not in (node, peer)
-            and not (mine.flags | theirs.flags) & UNSCORED
+            judgement.verdict not in MERGED_VERDICTS
+            or proposer in (node, peer)
+            or (mine.flags | theirs.flags) & UNSCORED
         ):
-            yield state.nodes[proposer].domain, mine.score, theirs.score
+            continue
+        domain = state.nodes[proposer].domain
+        yield (domain, False), mine.score, theirs.score
+        if (seen := get_sealed_score(current.sealed[peer], slot)) is not None:
+            yield (domain, True), get_mark(current.sealed[node], slot).score, seen

@@ -260,6 +260,7 @@ class Round:
     proposals: dict[int, Proposal] = field(default_factory=dict)
     witnesses: dict[int, tuple[Witness, ...]] = field(default_factory=dict)
     ballots: dict[Address, int] = field(default_factory=dict)
+    sealed: dict[Address, int] = field(default_factory=dict)  # the second words of the same ballots
     judgements: tuple[Judgement, ...] = ()
     peer_seed: bytes = bytes(32)  # picks each voter's peer; fixed when the ballots are open
     attestations: dict[Address, Attestation] = field(default_factory=dict)

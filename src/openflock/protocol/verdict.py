@@ -17,6 +17,7 @@ class Voice:
     domain: int
     weight: int
     mark: Mark
+    sealed: int | None = None  # score on the rows that the creator sealed
 
 
 def compute_judgement(rules: Rules, voices: Sequence[Voice], own: int, domain: int, accused: bool) -> Judgement:
@@ -25,6 +26,7 @@ def compute_judgement(rules: Rules, voices: Sequence[Voice], own: int, domain: i
     What a minority can block counts `own` in the whole, so that a third of all that opened blocks nothing, whoever
     proposes. What two thirds must uphold leaves it out: a culprit is no shield to itself. `accused`: a witness stands.
     Who abstains says nothing for the proposal, so over a third abstaining leaves it UNJUDGED, which costs nobody.
+    What sealed rows could have proven and did not is not merged: without them a lone holder can prove nothing.
     """
     others = _weigh(voices)
     opened = others + own
@@ -39,17 +41,21 @@ def compute_judgement(rules: Rules, voices: Sequence[Voice], own: int, domain: i
         return Judgement(Verdict.SUSPECT)
     if is_harmful(rules, scored, opened):
         return Judgement(Verdict.HARMFUL)
-    benefit = compute_benefit(rules, [voice for voice in scored if voice.domain == domain])
+    sealed = list_sealed(scored, opened)
+    benefit = compute_benefit(rules, sealed or list_holders(scored, domain))
     if benefit:
         return Judgement(Verdict.PAID, benefit)
-    return Judgement(Verdict.UNPROVEN if rules.reject_unproven else Verdict.UNPAID)
+    return Judgement(Verdict.UNPROVEN if sealed or rules.reject_unproven else Verdict.UNPAID)
 
 
 def is_harmful(rules: Rules, scored: Sequence[Voice], opened: int) -> bool:
     """Answer whether more than the quorum of the opened weight saw harm, in domains most of which saw it.
 
-    The quorum is the share of stake that may be malicious: whatever can object alone can also object falsely.
+    The quorum is the share of stake that may be malicious: whatever can object alone can also object falsely. On sealed
+    rows all see the same, so there over half of the opened weight must see it.
     """
+    if 2 * _weigh(voice for voice in scored if (voice.sealed or 0) < -rules.tolerance) > opened:
+        return True
     harmed = 0
     for domain in range(rules.domains):
         own = [voice for voice in scored if voice.domain == domain]
@@ -59,26 +65,40 @@ def is_harmful(rules: Rules, scored: Sequence[Voice], opened: int) -> bool:
     return SHARE * harmed > rules.domain_quorum * opened
 
 
-def compute_benefit(rules: Rules, own: Sequence[Voice]) -> int:
-    """Compute the benefit that other holders of the proposer's domain saw: a score up to `full_benefit`, or 0."""
-    if len(own) < 2:
+Score = tuple[int, int]  # and the weight of who gives it
+
+
+def list_sealed(scored: Sequence[Voice], opened: int) -> list[Score]:
+    """List the scores on sealed rows; none unless over half of the opened weight has seen those rows."""
+    scores = [(voice.sealed, voice.weight) for voice in scored if voice.sealed is not None]
+    return scores if 2 * sum(weight for _, weight in scores) > opened else []
+
+
+def list_holders(scored: Sequence[Voice], domain: int) -> list[Score]:
+    """List the scores that the other holders of a domain give on their own rows."""
+    return [(voice.mark.score, voice.weight) for voice in scored if voice.domain == domain]
+
+
+def compute_benefit(rules: Rules, scores: Sequence[Score]) -> int:
+    """Compute the benefit that two or more saw: their lower median up to `full_benefit`, 0 below `min_benefit`."""
+    if len(scores) < 2:
         return 0
-    benefit = compute_lower_median(own)
+    benefit = compute_lower_median(scores)
     return min(benefit, rules.full_benefit) if benefit >= rules.min_benefit else 0
 
 
-def compute_lower_median(voices: Iterable[Voice]) -> int:
+def compute_lower_median(scores: Iterable[Score]) -> int:
     """Compute the least score at which half of the weight is reached.
 
-    >>> compute_lower_median([Voice(0, 1, Mark(-5)), Voice(0, 1, Mark(7))])
+    >>> compute_lower_median([(-5, 1), (7, 1)])
     -5
     """
-    ranked = sorted(voices, key=lambda voice: voice.mark.score)
-    total, reached = _weigh(ranked), 0
-    for voice in ranked:
-        reached += voice.weight
+    ranked = sorted(scores)
+    total, reached = sum(weight for _, weight in ranked), 0
+    for score, weight in ranked:
+        reached += weight
         if 2 * reached >= total:
-            return voice.mark.score
+            return score
     raise ValueError("verdict: the median of no scores")
 
 

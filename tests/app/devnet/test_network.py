@@ -190,11 +190,11 @@ class TestProcesses:
 
 
 def await_processes(process, out):
-    """Wait until a devnet's three nodes run."""
+    """Wait until a devnet's three nodes and its creator run."""
     deadline = time.monotonic() + 240
     while process.poll() is None and time.monotonic() < deadline:
         content = json.loads((out / FILE).read_text()) if (out / FILE).exists() else {"processes": []}
-        if len(content["processes"]) == 5:
+        if len(content["processes"]) == 6:
             assert all(get_start(described["pid"]) for described in content["processes"])
             return content
         time.sleep(0.1)

@@ -8,7 +8,9 @@ import pytest
 from eth_account import Account
 
 from openflock.app.node.status import read_status
+from openflock.app.task.view import Follower
 from openflock.edge.anvil import find_anvil, find_free_port, start_anvil
+from openflock.edge.rpc import connect
 
 from .yard import PASSWORD, open_yard
 
@@ -189,9 +191,11 @@ def test_a_node_joins_waits_and_stops_when_told_and_its_stake_can_be_taken_home(
 
 
 def test_nodes_that_know_only_chain_and_store_finish_a_task_though_one_is_killed(tmp_path):
-    with open_yard(tmp_path) as yard:
+    """The creator opens its sealed rows meanwhile, so that the only holder of the second domain is examined too."""
+    with open_yard(tmp_path, sealed=4) as yard:
         nodes = [yard.start("node", "run", *yard.list_options(number)) for number in range(3)]
-        watcher = yard.start("node", "run", "--watch", *yard.list_options(9, data=None, wallet=None, config=None))
+        only = {"data": None, "wallet": None, "config": None, "chest": tmp_path / "chest"}
+        watcher = yard.start("node", "run", "--watch", *yard.list_options(9, **only))
         await_event(yard, 2, "trains")
         nodes[2].send_signal(signal.SIGKILL)
         nodes[2].communicate()
@@ -205,6 +209,9 @@ def test_nodes_that_know_only_chain_and_store_finish_a_task_though_one_is_killed
         assert len({end["digest"] for end in ends}) == 1
         assert [end["slashed"] for end in ends] == [0] * 4
         assert [line for line in yard.read_log(9) if line["event"] == "audited"]
+        story = Follower(connect([yard.anvil.url]), yard.task).view().stories[0]
+        assert len(story.ballots) == 3
+        assert None not in [story.get_sealed_score(slot) for slot in story.judgements]
         shown = "".join(path.read_text() for path in yard.path.glob("node?/*.log"))
         assert PASSWORD not in shown
         assert (yard.path / "node0").stat().st_mode & 0o077 == 0

@@ -121,6 +121,22 @@ def test_a_job_is_fetched_and_must_agree_with_the_rules(tmp_path):
         preflight.fetch_job(store, make_rules())
 
 
+def test_a_vault_must_hold_the_rows_of_every_round(tmp_path):
+    chest, store = DirectoryStore(tmp_path / "chest"), DirectoryStore(tmp_path / "blobs")
+    sealed = tuple(chest.put(rows) for rows in (b"first", b"second"))
+    job = replace(JOB, sealed=sealed)
+    assert preflight.list_openings(None, job, store) == []
+    (unsealer,) = preflight.list_openings(tmp_path / "chest", job, store)
+    assert unsealer.digests == sealed
+    with pytest.raises(SettingsError, match="--chest: this task has no sealed rows"):
+        preflight.list_openings(tmp_path / "chest", JOB, store)
+    with pytest.raises(SettingsError, match="nowhere: no such directory"):
+        preflight.list_openings(tmp_path / "nowhere", job, store)
+    chest.locate(sealed[1]).unlink()
+    with pytest.raises(SettingsError, match="lacks the rows of round 2; give the one that the task was created with"):
+        preflight.list_openings(tmp_path / "chest", job, store)
+
+
 def test_a_state_that_does_not_follow_from_the_job_is_a_reason_not_to_join():
     rules = make_rules()
     assert list(preflight.check_initial_state(rules.genesis, rules)) == []

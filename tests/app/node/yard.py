@@ -14,6 +14,7 @@ from pathlib import Path
 from eth_account import Account
 from web3 import Web3
 
+from openflock.app.rows import seal_rows
 from openflock.app.settings import TOKEN, parse_config
 from openflock.app.world import agree_rules, load_task_model
 from openflock.edge.anvil import Anvil, start_anvil
@@ -86,11 +87,13 @@ class Yard:
 
 
 @contextmanager
-def open_yard(path: Path, nodes: int = 3, **rules: int) -> Iterator[Yard]:
-    """Start a chain with a funded task; all ends with the context."""
+def open_yard(path: Path, nodes: int = 3, sealed: int = 0, **rules: int) -> Iterator[Yard]:
+    """Start a chain with a funded task; all ends with the context. What is sealed lies in the path's chest."""
     table = {"title": "small", "domains": list(DOMAINS), "nodes_per_domain": 2, "max_length": 64, "rank": 2, "alpha": 8}
-    config = parse_config({**table, "rules": {**RULES, "min_nodes": 3, **rules}})
-    agreed = agree_rules(config, DOMAINS, nodes, load_task_model(config), Reader(DirectoryStore(path / "blobs")))
+    config = parse_config({**table, "rows": {"sealed": sealed}, "rules": {**RULES, "min_nodes": 3, **rules}})
+    model, reader = load_task_model(config), Reader(DirectoryStore(path / "blobs"))
+    rows = seal_rows(config, DOMAINS, DirectoryStore(path / "chest"))
+    agreed = agree_rules(config, DOMAINS, nodes, model, reader, rows)
     accounts = [Account.from_key(sha256(f"yard {index}".encode()).digest()) for index in range(nodes + 1)]
     with start_anvil(block_time=1) as anvil:
         for account in accounts:

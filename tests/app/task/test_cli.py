@@ -2,14 +2,16 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from web3 import HTTPProvider, Web3
 
-from openflock.app.settings import TOKEN, SettingsError
-from openflock.app.task.creation import write_command
+from openflock.app.settings import TOKEN, SettingsError, parse_config
+from openflock.app.task.creation import prepare_rules, write_command, write_opening
 from openflock.app.words import describe_rules, format_deadline, format_span, list_weaknesses, parse_tokens
 from openflock.edge.anvil import find_anvil, start_anvil
+from openflock.edge.blobs import DirectoryStore
 from openflock.edge.evm_ledger import EvmLedger
 from openflock.edge.wallet import create_wallet, open_wallet
 from openflock.protocol.calls import Join
@@ -53,6 +55,7 @@ def test_a_span_has_two_units_at_most():
 def test_what_in_an_endpoint_s_url_may_be_secret_is_not_passed_on():
     for secret in ("https://rpc.example/v3/key", "https://user:word@rpc.example", "http://127.0.0.1:1,https://x/y?k=1"):
         assert "--rpc YOUR_RPC_URL" in write_command("0x1", secret, "s3://bucket")
+        assert "--rpc YOUR_RPC_URL" in write_opening("0x1", secret, "s3://bucket", Path("chest"))
     assert "--rpc http://127.0.0.1:8545 " in write_command("0x1", "http://127.0.0.1:8545", "s3://bucket")
 
 
@@ -72,6 +75,13 @@ def test_a_task_needs_a_token_or_play_money(refuse, config_file, wallet, tmp_pat
     both = [*options, "--dev-token", "--token", "0x" + "11" * 20]
     assert "one of the two" in refuse("task", "create", config_file, *both)
     assert not (tmp_path / "blobs").exists()
+
+
+def test_rows_are_not_sealed_without_a_place_to_keep_them(tmp_path):
+    config, store = parse_config({"domains": ["reverse"], "rows": {"sealed": 4}}), DirectoryStore(tmp_path)
+    with pytest.raises(SettingsError, match=r"rows\.sealed: say with --chest DIR"):
+        prepare_rules(config, store, None)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("command", ["create", "list", "show", "fund", "cancel"])

@@ -66,6 +66,7 @@ class Devnet:
     members: list[Member] = field(default_factory=list)
     task: dict[str, Any] = field(default_factory=dict)
     audits: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    creator: subprocess.Popen[bytes] | None = None  # opens the sealed rows
 
     @property
     def out(self) -> Path:
@@ -77,6 +78,7 @@ class Devnet:
         processes = [("devnet", os.getpid()), ("anvil", self.anvil.process.pid)]
         processes += [("s3", self.place.pid)] if self.place.pid else []
         processes += [(member.name, member.process.pid) for member in self.members if member.process]
+        processes += [("creator", self.creator.pid)] if self.creator else []
         content = {
             "rpc": self.anvil.url,
             "store": self.place.url,
@@ -141,6 +143,7 @@ def start(stack: ExitStack, plan: Plan, config: Config, console: Console) -> Dev
     write_inputs(plan.out, config, devnet.members)
     for member in devnet.members:
         start_member(devnet, member)
+    start_creator(devnet)
     devnet.write()
     return devnet
 
@@ -150,6 +153,7 @@ def end_members(devnet: Devnet) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     processes = [member.process for member in devnet.members if member.process] + list(devnet.audits.values())
+    processes += [devnet.creator] if devnet.creator else []
     for process in processes:
         process.terminate()
     for process in processes:
@@ -168,6 +172,7 @@ def create_task(devnet: Devnet) -> dict[str, Any]:
     options += ["--wallet", str(creator / "wallet.json"), "--password-file", str(creator / "password")]
     options += ["--dev-token", "--fund", str(devnet.config.pool), "--json", *changes]
     options += ["--cache", str(devnet.out / "cache")] if devnet.plan.store != "directory" else []
+    options += ["--chest", str(devnet.keys / "chest")] if devnet.config.rows.sealed else []
     process = run(devnet, "create", ["task", "create", *options])
     try:
         return read_result(devnet, "create", process.wait(CREATION))
@@ -212,6 +217,14 @@ def start_member(devnet: Devnet, member: Member) -> None:
     options += ["--dir", str(devnet.out / "nodes" / member.name), "--config", str(devnet.out / "node.toml")]
     options += ["--stake", str(devnet.config.stake), "--confirmations", str(devnet.plan.confirmations)]
     member.process = run(devnet, member.name, ["node", "run", *options])
+
+
+def start_creator(devnet: Devnet) -> None:
+    """Let the creator open its sealed rows, if there are any."""
+    if devnet.config.rows.sealed:
+        options = ["--task", devnet.task["task"], "--rpc", devnet.anvil.url, "--store", devnet.place.url]
+        options += ["--watch", "--chest", str(devnet.keys / "chest"), "--dir", str(devnet.out / "nodes" / "creator")]
+        devnet.creator = run(devnet, "creator", ["node", "run", *options])
 
 
 # --- While it runs -------------------------------------------------------------------------------------------

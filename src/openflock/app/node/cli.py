@@ -42,6 +42,7 @@ def run(
     confirmations: Confirmations = 0,
     watch: Annotated[bool, typer.Option("--watch", help="Follow without stake or wallet.")] = False,
     metrics_port: Annotated[int | None, typer.Option(help="Serve Prometheus' metrics at 127.0.0.1:PORT.")] = None,
+    chest: Annotated[Path | None, typer.Option(help="Open the sealed rows kept there, as the task's creator.")] = None,
 ) -> None:
     """Join a task with stake and play the roles drawn; after any interruption, run the same command again."""
     if not watch and (wallet is None or data is None):
@@ -52,9 +53,7 @@ def run(
         from openflock.app.node.run import run_node, watch_task
 
     with starting():
-        plan = Plan(
-            task, rpc, store, data, directory, domain, stake, base, config, confirmations, metrics_port=metrics_port
-        )
+        plan = Plan(task, rpc, store, data, directory, domain, stake, base, config, confirmations, metrics_port, chest)
         if account is None:
             watch_task(plan)
         else:

@@ -40,6 +40,7 @@ class Plan:
     config: Path | None = None
     confirmations: int = 0
     metrics_port: int | None = None
+    chest: Path | None = None  # of who created the task, with the rows that it opens
 
 
 @dataclass(frozen=True)

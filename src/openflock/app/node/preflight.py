@@ -15,10 +15,13 @@ from openflock.app.failures import explain
 from openflock.app.node.settings import NodeConfig
 from openflock.app.settings import BUILT_IN, SettingsError
 from openflock.app.tables import format_tokens
+from openflock.edge.blobs import DirectoryStore
 from openflock.learn.base import compute_base_digest, resolve_base
 from openflock.learn.data import DataError, Row
+from openflock.learn.sealed import MAX_SEALED_SIZE
+from openflock.node.unsealer import Unsealer
 from openflock.protocol.job import MAX_JOB_SIZE, Job, decode_job
-from openflock.protocol.ports import BlobMissing, BlobStore
+from openflock.protocol.ports import BlobCorrupt, BlobMissing, BlobStore
 from openflock.protocol.rules import Rules
 from openflock.protocol.types import Address, Amount, Digest, Phase, State
 
@@ -84,6 +87,25 @@ def fetch_job(store: BlobStore, rules: Rules) -> Job:
     if len(job.domains) != rules.domains:
         raise SettingsError(f"the job names {len(job.domains)} domains, the rules {rules.domains}: not a task to join")
     return job
+
+
+def list_openings(chest: Path | None, job: Job, store: BlobStore) -> list[Unsealer]:
+    """Give the duty of who opens a task's sealed rows, once all of them are in its chest; nobody else has one."""
+    if chest is None:
+        return []
+    if not job.sealed:
+        raise SettingsError("--chest: this task has no sealed rows; leave it out")
+    if not chest.is_dir():
+        raise SettingsError(f"--chest {chest}: no such directory; give the one that the task was created with")
+    rows = DirectoryStore(chest, private=True)
+    for number, digest in enumerate(job.sealed, 1):
+        try:
+            rows.fetch(digest, MAX_SEALED_SIZE)
+        except (BlobMissing, BlobCorrupt) as error:
+            raise SettingsError(
+                f"--chest {chest}: lacks the rows of round {number}; give the one that the task was created with"
+            ) from error
+    return [Unsealer(job.sealed, rows, store)]
 
 
 def find_base(base: str | None, job: Job, rules: Rules) -> Path:

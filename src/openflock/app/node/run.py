@@ -61,6 +61,7 @@ def run_node(plan: Plan, account: LocalAccount) -> None:
         pace, store = Pace(stop), Counted(ground.store)
         node = build_node(ground, account, directory, pace, log, store)
         duties: list[Duty] = [
+            *preflight.list_openings(plan.chest, ground.job, store),
             Player(node, partial(ground.chain.ledger.read, 0), pace),
             Keeper(me, ground.chain.clock),
             settle_up(me),
@@ -89,7 +90,9 @@ def watch_task(plan: Plan) -> None:
             Status(None, directory),
             Auditor(chain.state.genesis, Reader(store), log, chain.clock.get_time()),
         )
-        daemon = build_daemon(chain, [], log, stop, status, [auditor.follow])
+        rules = chain.state.genesis.rules
+        duties = preflight.list_openings(plan.chest, preflight.fetch_job(store, rules), store) if plan.chest else []
+        daemon = build_daemon(chain, duties, log, stop, status, [auditor.follow])
         daemon.fatal += (AuditFailure,)
         if plan.metrics_port is not None:
             stack.enter_context(serving(Metrics(daemon, status, store), plan.metrics_port))
@@ -180,6 +183,7 @@ def build_node(
     from openflock.learn.evaluate import EvaluationSettings
     from openflock.learn.model import load_model
     from openflock.learn.train import TrainSettings
+    from openflock.node.examiner import Examiner
     from openflock.node.feedback import Feedback
     from openflock.node.proposer import Proposer
     from openflock.node.searcher import Searcher
@@ -202,7 +206,9 @@ def build_node(
     searcher = Searcher(ground.held_out, evaluation, watch=pace.watch) if config.probe else None
     identity = Identity(account.address.lower(), derive_secret(account), ground.domain, ground.stake)
     outbox = DirectoryStore(directory / "outbox", private=True)
-    return Node(identity, model, reader, ground.journal, outbox, proposer, voter, searcher=searcher)
+    examiner = Examiner(job.sealed, evaluation, watch=pace.watch) if job.sealed else None
+    parts = (reader, ground.journal, outbox, proposer, voter)
+    return Node(identity, model, *parts, searcher=searcher, examiner=examiner)
 
 
 def serve_initial_state(ground: Ground, layout: Any, reader: Reader) -> None:

@@ -41,6 +41,9 @@ def create(
     title: Annotated[str | None, typer.Option(help="The task's title.")] = None,
     changes: Annotated[list[str] | None, typer.Option("--set", help="key=value over the configuration.")] = None,
     cache: Cache = None,
+    chest: Annotated[
+        Path | None, typer.Option(help="Directory for rows.sealed, which you open round by round.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Create a task from a configuration: job and first state into the store, the rules onto the chain."""
@@ -59,7 +62,7 @@ def create(
     amount = parse_tokens(fund) if fund else 0
     with loading():
         from openflock.app.task.creation import create as create_task
-        from openflock.app.task.creation import write_command
+        from openflock.app.task.creation import write_command, write_opening
         from openflock.app.task.tables import show_weaknesses
         from openflock.app.task.view import open_chain
         from openflock.edge.wallet import open_wallet
@@ -67,7 +70,7 @@ def create(
     console, web3 = make_console(as_json), open_chain(rpc)
     creator = open_wallet(wallet, read_password(password_file))
     with open_blobs(store, cache) as blobs:
-        created = create_task(web3, creator, parsed, blobs, factory, token, amount, console)
+        created = create_task(web3, creator, parsed, blobs, factory, token, amount, console, chest)
     command = write_command(created.task, rpc, store)
     if as_json:
         names = ("task", "factory", "token", "domains")
@@ -78,6 +81,9 @@ def create(
     show_weaknesses(list_weaknesses(created.rules, stakes, parsed.nodes_per_domain), console)
     console.print(f"to take part, DOMAIN one of {', '.join(created.domains)}:", highlight=False)
     typer.echo(command)
+    if parsed.rows.sealed:
+        console.print("to open the sealed rows, round by round, for as long as the task runs:", highlight=False)
+        typer.echo(write_opening(created.task, rpc, store, chest))
 
 
 @commands.command("list")

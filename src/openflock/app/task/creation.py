@@ -1,21 +1,25 @@
 """Create a task on a chain: its job and first state into the store, its rules into the contract."""
 
+import secrets
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from eth_account.signers.local import LocalAccount
 from rich.console import Console
 from web3 import Web3
 
-from openflock.app.settings import TOKEN, Config
+from openflock.app.rows import list_data_domains, seal_rows
+from openflock.app.settings import TOKEN, Config, SettingsError
 from openflock.app.task.funding import check_gas, check_token, fund_task
 from openflock.app.task.view import check_contract
-from openflock.app.world import agree_rules, list_data_domains, load_task_model
+from openflock.app.world import agree_rules, load_task_model
+from openflock.edge.blobs import DirectoryStore
 from openflock.edge.deploy import create_task, deploy_factory, deploy_token
 from openflock.node.reader import Reader
 from openflock.protocol.ports import BlobStore
 from openflock.protocol.rules import Rules
-from openflock.protocol.types import Address, Amount
+from openflock.protocol.types import Address, Amount, Digest
 
 MINTED = 1_000_000 * TOKEN  # of the development token, for who deploys it
 
@@ -31,11 +35,18 @@ class Created:
     rules: Rules
 
 
-def prepare_rules(config: Config, store: BlobStore) -> tuple[list[str], Rules]:
-    """Put a configuration's job and first state into the store; give its domains and the rules that bind them."""
-    domains = list_data_domains(config)
+def prepare_rules(config: Config, store: BlobStore, chest: Path | None) -> tuple[list[str], Rules]:
+    """Put a configuration's job and first state into the store, and what is sealed into the chest.
+
+    Gives its domains, and the rules that bind all of it.
+    """
+    domains, sealed = list_data_domains(config), list[Digest]()
+    if config.rows.sealed:
+        if chest is None:
+            raise SettingsError("rows.sealed: say with --chest DIR where to keep what you will open round by round")
+        sealed = seal_rows(config, domains, DirectoryStore(chest, private=True), secrets.token_bytes(32))
     expected = len(domains) * config.nodes_per_domain
-    return domains, agree_rules(config, domains, expected, load_task_model(config), Reader(store))
+    return domains, agree_rules(config, domains, expected, load_task_model(config), Reader(store), sealed)
 
 
 def create(
@@ -47,12 +58,13 @@ def create(
     token: str | None,
     fund: Amount,
     console: Console,
+    chest: Path | None = None,
 ) -> Created:
     """Create a task and fund it; without a factory one is deployed, without a token the development token."""
     check_gas(web3, creator.address.lower())
     token_address = token and check_token(web3, token, creator.address.lower(), fund)
     factory_address = factory and check_contract(web3, factory, "--factory")
-    domains, rules = prepare_rules(config, store)
+    domains, rules = prepare_rules(config, store, chest)
     console.print("stored the job and the first state")
     if not token_address:
         token_address = deploy_token(web3, creator, {creator.address.lower(): max(MINTED, fund)})
@@ -68,11 +80,17 @@ def create(
 
 
 def write_command(task: Address, rpc: str, store: str) -> str:
-    """Write the line by which others take part; what in an RPC's URL may be a secret is left for them to fill in."""
+    """Write the line by which others take part."""
+    return f"{_write_run(task, rpc, store)} --data YOUR_ROWS.jsonl --wallet YOUR_WALLET.json --domain DOMAIN"
+
+
+def write_opening(task: Address, rpc: str, store: str, chest: Path | None) -> str:
+    """Write the line by which a creator opens its sealed rows."""
+    return f"{_write_run(task, rpc, store)} --watch --chest {chest}"
+
+
+def _write_run(task: Address, rpc: str, store: str) -> str:
+    """Begin such a line; what in an RPC's URL may be a secret is left for them to fill in."""
     parts = [urlsplit(url) for url in rpc.split(",") if url]
     is_open = all(not (part.path.strip("/") or part.query or part.username or part.password) for part in parts)
-    shown = rpc if is_open else "YOUR_RPC_URL"
-    return (
-        f"openflock node run --task {task} --rpc {shown} --store {store}"
-        f" --data YOUR_ROWS.jsonl --wallet YOUR_WALLET.json --domain DOMAIN"
-    )
+    return f"openflock node run --task {task} --rpc {rpc if is_open else 'YOUR_RPC_URL'} --store {store}"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 from openflock.arena.economy.scene import Figures, Player, Scene
-from openflock.protocol.ballot import Mark, compute_ballot
+from openflock.protocol.ballot import Mark, compute_ballot, compute_sealed_word
 from openflock.protocol.calls import (
     Advance,
     Call,
@@ -91,13 +91,20 @@ class Market:
     """One task and its players."""
 
     def __init__(
-        self, rules: Rules, recipe: Recipe, players: Sequence[Player], figures: Figures, pool: int, seed: int
+        self,
+        rules: Rules,
+        recipe: Recipe,
+        players: Sequence[Player],
+        figures: Figures,
+        pool: int,
+        seed: int,
+        sealed: bool = False,
     ) -> None:
         """Fund a task and let everybody join."""
         self.players = {player.address: player for player in players}
         self.seed, self.time, self.block, self.paid_in = seed, 1, 1, 0
         state = create_state(Genesis(1, TASK, TASK, CREATOR, 0, rules))
-        self.scene = Scene(figures, recipe, seed, state, self.players)
+        self.scene = Scene(figures, recipe, seed, state, self.players, sealed=sealed)
         self.openings: dict[tuple[Act, Address], Opening] = {}
         self.bonds: dict[Address, int] = dict.fromkeys(self.players, 0)
         self.proposers: tuple[Address, ...] = ()  # who has which slot; a round that ends at once is gone from the state
@@ -198,21 +205,23 @@ class Market:
                 slot = player.strategy.accuse(self.scene, player)
                 return None if slot is None else Expose(address, slot, salt, salt)
             case Act.BALLOT:
-                return Reveal(address, self.fill_ballot(player), salt)
+                return Reveal(address, *self.fill_ballot(player), salt)
             case _:
                 veto = player.strategy.veto(self.scene, player)
                 return Confirm(address, self._hash("merge"), self.find_duplicates(), veto, salt)
 
-    def fill_ballot(self, player: Player) -> int:
-        """Mark every slot; one's own, and empty ones, are not judged."""
-        current = self.state.round
-        return compute_ballot(
-            [
-                ABSTAIN
-                if slot not in current.proposals or seat.node == player.address
-                else player.strategy.mark(self.scene, player, slot)
-                for slot, seat in enumerate(current.proposers)
-            ]
+    def fill_ballot(self, player: Player) -> tuple[int, int]:
+        """Mark every slot on own rows, and on sealed ones; one's own, and empty ones, are not judged."""
+        current, strategy = self.state.round, player.strategy
+        judged = [slot for slot in current.proposals if current.proposers[slot].node != player.address]
+        marks = {slot: strategy.mark(self.scene, player, slot) for slot in sorted(judged)}
+        scores = {
+            slot: strategy.examine(self.scene, player, slot, mark) for slot, mark in marks.items() if self.scene.sealed
+        }
+        slots = range(len(current.proposers))
+        return (
+            compute_ballot([marks.get(slot, ABSTAIN) for slot in slots]),
+            compute_sealed_word([scores.get(slot) for slot in slots]),
         )
 
     def find_duplicates(self) -> int:

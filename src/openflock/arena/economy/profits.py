@@ -6,7 +6,15 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from openflock.arena.economy.market import Market, Played
-from openflock.arena.economy.scenarios import COALITION_ROLE, MINORITY, POOL, SCENARIOS, Scenario, build_players
+from openflock.arena.economy.scenarios import (
+    COALITION_ROLE,
+    MINORITY,
+    POOL,
+    SCENARIOS,
+    SEALED,
+    Scenario,
+    build_players,
+)
 from openflock.arena.economy.scene import Figures
 from openflock.arena.economy.strategies import SPECIALIST
 from openflock.arena.statistics import Interval, compute_bootstrap, pair
@@ -31,7 +39,8 @@ def open_market(
     chosen: dict[str, Any] = {**named, **derived, **numbers, **scenario.rules, "rounds": rounds}
     changed: dict[str, Any] = dict(scenario.figures)
     players = build_players(scenario, seed)
-    return Market(Rules(**chosen), recipe, players, replace(figures, **changed), POOL * rounds, seed)
+    figures = replace(figures, **changed)
+    return Market(Rules(**chosen), recipe, players, figures, POOL * rounds, seed, sealed=scenario.sealed)
 
 
 def describe(scenario: Scenario, played: Played, rounds: int, seed: int) -> Line:
@@ -145,8 +154,8 @@ def demand_all(findings: Sequence[Finding]) -> list[Demand]:
 
 
 def is_demanded(finding: Finding) -> bool:
-    """Answer whether an honest role must gain: all must, the only holder of a domain once there are more."""
-    return finding.role != MINORITY or finding.scenario.endswith("hold the third domain")
+    """Answer whether an honest role must gain: all must, a domain's only holder once there are more or sealed rows."""
+    return finding.role != MINORITY or any(more in finding.scenario for more in ("hold the third domain", SEALED))
 
 
 def to_line(finding: Finding) -> Line:

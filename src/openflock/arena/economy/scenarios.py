@@ -20,6 +20,7 @@ STAKE = 100 * TOKEN
 COALITION = 342 * TOKEN  # 29.95 % of 1,142
 POOL = 240 * TOKEN  # a round: 20 tokens a node, as in the demo
 LONE, MINORITY, COALITION_ROLE = "lone", "minority holder", "coalition"
+SEALED = "sealed rows"
 
 
 @dataclass(frozen=True)
@@ -33,13 +34,18 @@ class Scenario:
     single: Strategy = SPECIALIST  # of the subject, where that is not the coalition
     versus: str = ""  # empty: nobody cheats
     searched: bool = False  # one specialist looks for backdoors
+    sealed: bool = False  # the creator opens rows of each domain in each round
     figures: Mapping[str, float] = field(default_factory=dict)
     rules: Mapping[str, int] = field(default_factory=dict)
 
 
-def lazy(name: str, mark: Callable[[Scene, Player, int], Mark]) -> Iterator[Scenario]:
+def lazy(
+    name: str,
+    mark: Callable[[Scene, Player, int], Mark],
+    examine: Callable[[Scene, Player, int, Mark], int | None] = does.repeat,
+) -> Iterator[Scenario]:
     """Let one node vote unseen, where all offer good updates, and where the coalition poisons."""
-    strategy = replace(SPECIALIST, mark=mark, veto=does.veto_never)
+    strategy = replace(SPECIALIST, mark=mark, examine=examine, veto=does.veto_never)
     yield Scenario(f"lazy voter: {name}", subject=LONE, single=strategy, versus="honest")
     yield Scenario(f"lazy voter: {name}, beside poison", POISONER, subject=LONE, single=strategy, versus="loud poison")
 
@@ -53,8 +59,15 @@ def idle(holders: str, versus: str, domains: tuple[int, ...]) -> Scenario:
 
 
 def cheat(name: str, domains: tuple[int, ...] = (0, 1, 0, 1), versus: str = "honest", **acts: Any) -> Scenario:
-    """Let the coalition depart from honesty in some acts."""
-    return Scenario(name, replace(SPECIALIST, **acts), domains, versus=versus)
+    """Let the coalition depart from honesty in some acts; whose marks lie says the same of sealed rows."""
+    examine = does.repeat if "mark" in acts else SPECIALIST.examine
+    return Scenario(name, replace(SPECIALIST, examine=examine, **acts), domains, versus=versus)
+
+
+def on_sealed(scenario: Scenario) -> Scenario:
+    """Play a scenario where the creator opens sealed rows."""
+    versus = f"{scenario.versus}, {SEALED}" if scenario.versus else ""
+    return replace(scenario, name=f"{scenario.name}, {SEALED}", versus=versus, sealed=True)
 
 
 def on_text(scenario: Scenario) -> Scenario:
@@ -112,6 +125,16 @@ SCENARIOS = (
     cheat("griefing: unavailable", mark=does.call_unavailable),
     cheat("veto abuse", veto=does.veto_always),
     cheat("false witness", accuse=does.accuse_falsely, mark=does.call_suspect),
+    on_sealed(Scenario("honest")),
+    on_sealed(Scenario("honest, two hold the third domain", domains=(2, 1, 0, 1))),
+    on_sealed(cheat("free rider: zero update", offer=does.send_zero)),
+    on_sealed(idle("the only holder", "honest", (0, 1, 0, 1))),
+    on_sealed(idle("one of two holders", "honest, two hold the third domain", (2, 1, 0, 1))),
+    on_sealed(cheat("ring in an empty domain", (3,) * 4, offer=does.send_zero, mark=does.praise_partners)),
+    on_sealed(cheat("griefing: harm, as half of a domain", (1,) * 4, mark=does.call_harmful)),
+    on_sealed(cheat("loud poison", offer=does.poison_loudly)),
+    *map(on_sealed, lazy("last benefit", does.rank_as_before)),
+    *map(on_sealed, lazy("own rows only", does.look, does.look_away)),
     on_text(Scenario("honest")),
     on_text(cheat("free rider: noise", offer=does.send_noise)),
     on_text(cheat("harm within tolerance", offer=does.poison_within)),

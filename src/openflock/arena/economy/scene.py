@@ -43,6 +43,7 @@ class Figures:
     training: float = 3.0
     evaluation: float = 2.0
     search: float = 4.0  # probes are to cost at most twice the evaluation
+    examination: float = 1.0  # on sealed rows, if all together they are half as many as a voter's own
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,7 @@ class Scene:
     benefits: dict[Address, int] = field(default_factory=dict)  # likewise; public, and so free
     published: list[dict[Address, Offer]] = field(default_factory=list)  # of each round so far
     shared: dict[tuple[str, frozenset[Address]], object] = field(default_factory=dict)  # work of a coalition's round
+    sealed: bool = False  # the creator opens rows of each domain in each round
 
     def start_draw(self, player: Player) -> Random:
         """Start the randomness of a player's update: alike in all scenarios, so that seeds are pairs."""
@@ -120,6 +122,7 @@ class Strategy:
     mark: Callable[[Scene, Player, int], Mark]  # of another's slot
     accuse: Callable[[Scene, Player], int | None]  # a slot, by a witness
     veto: Callable[[Scene, Player], bool]
+    examine: Callable[[Scene, Player, int, Mark], int | None]  # a slot on the sealed rows, the mark being its own word
 
 
 @lru_cache(maxsize=256)  # every voter asks for every slot

@@ -1,11 +1,14 @@
 """Strategies: what nodes do in each act of a round, honest and not. What work costs is charged where it is done."""
 
 from dataclasses import replace
+from random import Random
 
 from openflock.arena.economy.scene import Offer, Player, Scene, Strategy
+from openflock.node.examiner import choose_score
 from openflock.protocol.ballot import Mark
 from openflock.protocol.settlement import MERGED_VERDICTS
 from openflock.protocol.types import NO_FLAGS, Flag, Verdict
+from openflock.protocol.verdict import UNSCORED
 
 # --- Updates -------------------------------------------------------------------------------------------------
 
@@ -182,6 +185,30 @@ def call_suspect(scene: Scene, player: Player, slot: int) -> Mark:
     return mark if partner else replace(mark, flags=mark.flags | Flag.SUSPECT)
 
 
+# --- Sealed rows ---------------------------------------------------------------------------------------------
+
+
+def examine(scene: Scene, player: Player, slot: int, _mark: Mark) -> int | None:
+    """Evaluate an update on the sealed rows, as all who look see it: its proposer's domain, or the worst harm."""
+    figures, offer, current = scene.figures, scene.get_offer(slot), scene.state.round
+    player.cost += figures.examination / max(1, len(current.proposals))
+    if not offer.admissible:
+        return None
+    draw, dose = Random(f"sealed {scene.seed} {current.number} {slot}"), scene.list_doses(current.proposals)[slot]
+    scores = [round((effect + draw.gauss(0, figures.rows_spread * offer.rows)) * dose) for effect in offer.effect]
+    return choose_score(scores, current.proposals[slot].domain, scene.state.genesis.rules.tolerance)
+
+
+def repeat(_scene: Scene, _player: Player, _slot: int, mark: Mark) -> int | None:
+    """Say of sealed rows what one says of one's own, unseen."""
+    return None if mark.flags & UNSCORED else mark.score
+
+
+def look_away(_scene: Scene, _player: Player, _slot: int, _mark: Mark) -> int | None:
+    """Say nothing of sealed rows."""
+    return None
+
+
 # --- Witnesses and vetoes ------------------------------------------------------------------------------------
 
 
@@ -229,6 +256,6 @@ def veto_always(_scene: Scene, _player: Player) -> bool:
 
 # --- Honest strategies ---------------------------------------------------------------------------------------
 
-SPECIALIST = Strategy(train, look, accuse_nobody, veto_harm)
+SPECIALIST = Strategy(train, look, accuse_nobody, veto_harm, examine)
 GENERALIST = replace(SPECIALIST, offer=train_broadly)
 SEARCHER = replace(SPECIALIST, accuse=search)

@@ -1,0 +1,47 @@
+"""A round's sealed rows: written and read back, and nothing believed of what a creator opens."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from openflock.learn.data import Row
+from openflock.learn.sealed import BadSealed, decode_sealed, encode_sealed
+
+ROW = Row((("user", "one"),), "two")
+texts = st.text(min_size=1).filter(str.strip)
+turns = st.lists(st.tuples(st.sampled_from(["system", "user"]), texts), min_size=1, max_size=3).map(tuple)
+groups = st.lists(st.builds(Row, turns, texts), min_size=1, max_size=3)
+
+
+@given(st.lists(groups, min_size=1, max_size=3), st.binary(max_size=32))
+def test_rows_are_read_back_as_they_were_written(rows, nonce):
+    assert decode_sealed(encode_sealed(rows, nonce), len(rows)) == rows
+
+
+@given(st.binary(min_size=16, max_size=16), st.binary(min_size=16, max_size=16))
+def test_the_nonce_hides_which_rows_they_are(one, other):
+    assert (encode_sealed([[ROW]], one) == encode_sealed([[ROW]], other)) == (one == other)
+
+
+@pytest.mark.parametrize(
+    "blob",
+    [
+        b"",
+        b"no rows",
+        b"[]",
+        b"{}",
+        b'{"rows": 1}',
+        b'{"rows": [[1]]}',
+        b'{"rows": [[{"prompt": "a"}]]}',
+        b"[" * 100_000,
+        encode_sealed([], b""),
+        encode_sealed([[]], b""),
+        encode_sealed([[ROW], [ROW]], b""),
+        json.dumps({"rows": {"0": [{"prompt": "a", "completion": "b"}]}}).encode(),
+    ],
+)
+def test_what_holds_no_rows_of_each_domain_is_refused(blob):
+    with pytest.raises(BadSealed, match="sealed rows"):
+        decode_sealed(blob, 1)
