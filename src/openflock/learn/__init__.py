@@ -11,6 +11,7 @@ checkpoint.py  an interrupted training run
 probe.py       re-test a witness: does an insertion force an answer?
 search.py      find one in an update, without knowing it
 evaluate.py    loss, whole answers, chat, a ballot's score
+sealed.py      rows that a task's creator opens round by round, as a blob
 export.py      the global state as a PEFT adapter directory
 skills.py      the data that the project writes itself
 

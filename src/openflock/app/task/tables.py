@@ -27,6 +27,9 @@ def show_task(view: View, console: Console) -> None:
     ]
     if job:
         lines.insert(0, ("title", f"{job.title} ({job.base}, rank {job.rank})"))
+        if job.sealed:
+            opened = f"of each domain, for {len(job.sealed)} rounds; what they prove no benefit of is not merged"
+            lines.append(("sealed rows", opened))
     show_pairs(lines, console)
     show_pairs(describe_rules(genesis.rules), console, "Rules")
     if state.nodes:

@@ -145,7 +145,10 @@ def describe_task(view: View) -> dict[str, Any]:
     state = view.state
     genesis, job = state.genesis, view.job
     timed = state.phase not in (Phase.DRAW, Phase.FINISHED)
-    words = {"title": job.title, "base": job.base, "rank": job.rank, "domains": list(job.domains)} if job else {}
+    words: dict[str, Any] = {}
+    if job:
+        words = {"title": job.title, "base": job.base, "rank": job.rank, "domains": list(job.domains)}
+        words["sealed_rounds"] = len(job.sealed)
     return {
         **{name: getattr(genesis, name) for name in ("task", "chain", "token", "creator")},
         "created": genesis.time,
