@@ -16,7 +16,7 @@
         stakes       money: join, leave, slash, credit
         commitments  commit and open
         record       all that one round adds
-        ballots      a voter's 256-bit word
+        ballots      a voter's two 256-bit words
         verdict      ballots into a verdict for each proposal
         payout       verdicts into amounts
         settlement   what a round's end does

@@ -4,8 +4,8 @@
 @license Apache-2.0
 @notice Mirrors `openflock.protocol.ballot`. Bits 0 to 11 of a slot are the
         score, a signed count of 1e-4 of the base's loss; bits 12 to 15
-        are the flags. In the second word they are the score on the rows that
-        the creator sealed, and whether there is one. Every word is valid.
+        are the flags. In the second word bits 0 to 11 are the score on the
+        rows that the creator sealed, 0 if there is none. Every word is valid.
 """
 
 

@@ -73,23 +73,33 @@ def _compute_vote_pay(
 
 @internal
 @pure
-def _compute_agreement(mine: uint256, theirs: uint256, slots: uint256, domains: uint256) -> Fraction:
+def _compute_agreement(
+    mine: uint256[2], theirs: uint256[2], slots: uint256, proven: uint256, domains: uint256
+) -> Fraction:
     """
-    @dev How alike two words rank the updates of one domain, each compared
+    @dev How alike two ballots rank the updates of one domain, each compared
          with the one before it: constant votes get 0, guesses 0 in
-         expectation. A domain has four bits for each slot.
+         expectation. Their second words are compared too, in slots where
+         sealed rows proved the benefit: the last bit of 16. A domain has four
+         bits for each slot.
     """
     agreement: Fraction = empty(Fraction)
-    before: uint256[16] = empty(uint256[16])  # by domain: the slot before, plus one
+    before: uint256[32] = empty(uint256[32])  # by word and domain: the slot before, plus one
     for slot: uint256 in range(16):
-        if (slots >> slot) & 1 == 0:
+        flags: uint256 = ballots._get_flags(mine[0] | theirs[0], slot)
+        if (slots >> slot) & 1 == 0 or flags & ballots.UNSCORED != 0:
             continue
-        domain: uint256 = (domains >> (4 * slot)) & 15
-        if before[domain] != 0:
-            other: uint256 = before[domain] - 1
-            agreement.part += self._compare(mine, slot, other) * self._compare(theirs, slot, other)
-            agreement.whole += 1
-        before[domain] = slot + 1
+        for word: uint256 in range(2):
+            if word == 1 and (proven >> (16 * slot + 15)) & 1 == 0:
+                break
+            key: uint256 = 16 * word + ((domains >> (4 * slot)) & 15)
+            if before[key] != 0:
+                agreement.part += self._compare(mine[word], slot, before[key] - 1) * self._compare(
+                    theirs[word], slot, before[key] - 1
+                )
+                agreement.whole += 1
+            before[key] = slot + 1
+    agreement.whole = max(1, agreement.whole)
     return agreement
 
 

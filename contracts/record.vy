@@ -44,7 +44,7 @@ struct Round:
     denied: uint256  # a bit for each slot whose witnesses two thirds refuted
     voted: uint256  # a bit for each voter whose ballot is open
     attested: uint256  # a bit for each voter whose attestation is open
-    judgements: uint256  # 16 bits a slot: verdict, and benefit above it
+    judgements: uint256  # 16 bits a slot: 4 of the verdict, 11 of the benefit, and if sealed rows proved it
     agreed: Outcome  # what two thirds attested in this act
     vetoes: uint256
 
@@ -96,7 +96,7 @@ def _get_verdict(slot: uint256) -> uint256:
 @internal
 @view
 def _get_benefit(slot: uint256) -> uint256:
-    return (self.round.judgements >> (16 * slot + 4)) & 4095
+    return (self.round.judgements >> (16 * slot + 4)) & (types.PROVEN - 1)
 
 
 @internal

@@ -99,7 +99,7 @@ def _judge(votes: DynArray[ballots.Vote, types.MAX_SEATS]) -> bool:
         record.round.judgements |= word << (16 * slot)
         if judgement.denied:
             record.round.denied |= 1 << slot
-        log ITask.Judged(slot=slot, verdict=judgement.verdict, benefit=judgement.benefit)
+        log ITask.Judged(slot=slot, verdict=judgement.verdict, benefit=record._get_benefit(slot))
         merged = merged or record._is_merged(slot)
     return merged
 
@@ -337,39 +337,15 @@ def _compare_with_peer(
         if vote.domain == mine.domain and vote.node != mine.node:
             if point < vote.weight:
                 slots: uint256 = merged & ~self._get_own_slot(vote.node)
-                return self._compare_votes(mine, vote, slots, domains)
+                return payout._compute_agreement(
+                    [mine.ballot, mine.sealed],
+                    [vote.ballot, vote.sealed],
+                    slots,
+                    record.round.judgements,
+                    domains,
+                )
             point -= vote.weight
     return payout.Fraction(part=0, whole=1)
-
-
-@internal
-@pure
-def _compare_votes(
-    mine: ballots.Vote, theirs: ballots.Vote, slots: uint256, domains: uint256
-) -> payout.Fraction:
-    """
-    @dev Compares two voters on own rows and on sealed ones. Where the other
-         has a score on sealed rows, who has none says 0 of all: not to look
-         earns nothing.
-    """
-    scored: uint256 = slots
-    sealed: uint256 = slots
-    for slot: uint256 in range(types.MAX_PROPOSERS):
-        flags: uint256 = ballots._get_flags(mine.ballot, slot)
-        flags |= ballots._get_flags(theirs.ballot, slot)
-        if flags & ballots.UNSCORED != 0:
-            scored &= ~(1 << slot)
-        if ballots._get_flags(theirs.sealed, slot) == 0:
-            sealed &= ~(1 << slot)
-    agreement: payout.Fraction = payout._compute_agreement(
-        mine.ballot, theirs.ballot, scored, domains
-    )
-    other: payout.Fraction = payout._compute_agreement(
-        mine.sealed, theirs.sealed, scored & sealed, domains
-    )
-    agreement.part += other.part
-    agreement.whole = max(1, agreement.whole + other.whole)
-    return agreement
 
 
 @internal

@@ -70,6 +70,9 @@ REASON_REFUND: constant(uint256) = 3
 REASON_BURN: constant(uint256) = 4
 REASON_RETURN: constant(uint256) = 5
 
+# Set in a benefit that sealed rows proved; benefits are below it.
+PROVEN: constant(uint256) = 2048
+
 # Bounds. All stake together and the pool stay under 2**100, so that no product
 # of two amounts and a score overflows 256 bits.
 MAX_PROPOSERS: constant(uint256) = 16

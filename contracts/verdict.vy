@@ -17,11 +17,12 @@ uses: rules
 
 
 WEIGHT: constant(uint256) = 2**128 - 1
+ALL: constant(uint256) = 16  # in a domain's place: everybody, on sealed rows
 
 
 struct Judgement:
     verdict: uint256
-    benefit: uint256  # score units; 0 unless PAID
+    benefit: uint256  # score units; 0 unless PAID; above them, if sealed rows proved it
     denied: bool  # two thirds tested the witnesses and found nothing
 
 
@@ -33,7 +34,7 @@ struct Count:
     inadmissible: uint256
     scored: uint256
     suspect: uint256
-    sealed: uint256  # with a score on sealed rows
+    unproven: uint256  # scores on sealed rows that are no benefit, or harm
     sealed_harmed: uint256
     harmed: uint256[16]  # by domain: scores below what noise explains
     scoring: uint256[16]
@@ -71,16 +72,21 @@ def _compute_judgement(
         judgement.verdict = types.VERDICT_SUSPECT
     elif self._is_harmful(count):
         judgement.verdict = types.VERDICT_HARMFUL
+    elif 2 * count.unproven > opened:
+        judgement.verdict = types.VERDICT_UNPROVEN
     else:
-        seen: bool = 2 * count.sealed > opened
-        weight: uint256 = count.sealed if seen else count.scoring[domain]
-        scores: DynArray[uint256, types.MAX_SEATS] = self._gather(
-            votes, slot, proposer, domain, seen
-        )
-        judgement.benefit = self._compute_benefit(scores, (weight + 1) // 2)
+        # Over half of all that opened must see a benefit on sealed rows: else
+        # a third could decide where others have not seen them.
+        half: uint256 = (max(2 * count.scored, opened) - opened + 1) // 2
+        judgement.benefit = self._compute_benefit(votes, slot, proposer, ALL, half)
+        if judgement.benefit > 0:
+            judgement.benefit |= types.PROVEN
+        else:
+            half = (count.scoring[domain] + 1) // 2
+            judgement.benefit = self._compute_benefit(votes, slot, proposer, domain, half)
         if judgement.benefit > 0:
             judgement.verdict = types.VERDICT_PAID
-        elif seen or rules.RULES.reject_unproven == 1:
+        elif rules.RULES.reject_unproven == 1:
             judgement.verdict = types.VERDICT_UNPROVEN
     return judgement
 
@@ -112,9 +118,10 @@ def _count(
             count.suspect += vote.weight
         if ballots._get_score(vote.ballot, slot) < ballots.ZERO - rules.RULES.tolerance:
             count.harmed[vote.domain] += vote.weight
-        if ballots._get_flags(vote.sealed, slot) != 0:
-            count.sealed += vote.weight
-            if ballots._get_score(vote.sealed, slot) < ballots.ZERO - rules.RULES.tolerance:
+        sealed: uint256 = ballots._get_score(vote.sealed, slot)
+        if sealed != ballots.ZERO and sealed < ballots.ZERO + rules.RULES.min_benefit:
+            count.unproven += vote.weight
+            if sealed < ballots.ZERO - rules.RULES.tolerance:
                 count.sealed_harmed += vote.weight
     return count
 
@@ -139,37 +146,29 @@ def _is_harmful(count: Count) -> bool:
 
 
 @internal
-@pure
-def _gather(
+@view
+def _compute_benefit(
     votes: DynArray[ballots.Vote, types.MAX_SEATS],
     slot: uint256,
     proposer: address,
     domain: uint256,
-    sealed: bool,
-) -> DynArray[uint256, types.MAX_SEATS]:
+    half: uint256,
+) -> uint256:
     """
-    @dev Gathers the scores that prove a benefit, each over its weight: all on
-         sealed rows, or those of the other holders of the proposer's domain.
+    @dev Computes the least score that voices of so much weight do not exceed,
+         of the other holders of a domain or of ALL: 0 below `min_benefit` or
+         seen by one, at most `full_benefit`. With half of their weight that
+         is their lower median.
     """
+    # Gathered once, a score over its weight: bisection goes over them up to a
+    # dozen times, and a call would copy all votes each time.
     scores: DynArray[uint256, types.MAX_SEATS] = []
     for vote: ballots.Vote in votes:
-        if vote.node == proposer or ballots._get_flags(vote.ballot, slot) & ballots.UNSCORED != 0:
+        if domain != ALL and vote.domain != domain or vote.node == proposer:
             continue
-        word: uint256 = vote.sealed if sealed else vote.ballot
-        if ballots._get_flags(word, slot) != 0 if sealed else vote.domain == domain:
+        if ballots._get_flags(vote.ballot, slot) & ballots.UNSCORED == 0:
+            word: uint256 = vote.sealed if domain == ALL else vote.ballot
             scores.append(ballots._get_score(word, slot) << 128 | vote.weight)
-    return scores
-
-
-@internal
-@view
-def _compute_benefit(scores: DynArray[uint256, types.MAX_SEATS], half: uint256) -> uint256:
-    """
-    @dev Computes the lower median of scores over their weights: 0 below
-         `min_benefit` or seen by one, at most `full_benefit`.
-    """
-    # Gathered once: bisection goes over them up to a dozen times, and a call
-    # would copy all votes each time.
     if len(scores) < 2:
         return 0
     low: uint256 = rules.RULES.min_benefit - 1

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 Cell = Mapping[str, Any]
-TABLES = ("arena", "defences", "ablation", "synergy", "scale", "economics")
+TABLES = ("arena", "sealed", "defences", "ablation", "synergy", "scale", "economics")
 GRIDS = {  # what a table is of
     "arena": ("core", "more", "fresh", "acts", "text"),
+    "sealed": ("sealed",),
     "defences": ("core", "baselines"),
     "ablation": ("ablation",),
 }
@@ -45,7 +46,7 @@ def build_table(folder: Path, name: str) -> Iterable[str]:
     if name == "ablation":
         return build_ablations([each for summary in found for each in summary["ablations"]])
     cells = list({(place_of(cell), cell["defence"]): cell for summary in found for cell in summary["cells"]}.values())
-    build = build_attacks if name == "arena" else build_defences
+    build = build_defences if name == "defences" else build_attacks
     return build(cells, found[0]["subject"])
 
 

@@ -61,7 +61,7 @@ def test_what_is_sealed_is_nobody_elses_row(tmp_path):
     config = parse_config(TABLE | {"rows": SEALED})
     held = {row for share in share_rows(config, config.domains) for row in (*share.train, *share.held_out)}
     chest = DirectoryStore(tmp_path)
-    opened = [decode_sealed(chest.fetch(digest, 2**20), 2) for digest in seal_rows(config, config.domains, chest)]
+    opened = [decode_sealed(chest.fetch(digest, 2**20), 2) for digest in seal_rows(config, config.domains, chest, b"")]
     rows = [row for groups in opened for group in groups for row in group]
     assert {len(group) for groups in opened for group in groups} == {4}
     assert len(set(rows)) == len(rows)
@@ -76,4 +76,4 @@ def test_too_few_sealed_rows_of_a_domain_are_named(tmp_path):
             (tmp_path / "data" / domain / f"{split}.jsonl").write_text("\n".join(lines))
     config = parse_config(TABLE | {"rows": SEALED, "data": str(tmp_path / "data")})
     with pytest.raises(SettingsError, match=r"sealed\.jsonl has 3 rows"):
-        seal_rows(config, ["reverse", "shift"], DirectoryStore(tmp_path / "chest"))
+        seal_rows(config, ["reverse", "shift"], DirectoryStore(tmp_path / "chest"), b"")

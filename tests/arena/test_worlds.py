@@ -18,8 +18,8 @@ def make_cell(**changes):
 
 @pytest.mark.parametrize("split", ["iid", "two", "minority"])
 def test_no_row_is_held_twice(split):
-    parties, sealed = share_rows(WORLD, split, 1)
-    rows = [row for party in parties for row in (*party.train, *party.held_out)] + list(sealed)
+    parties, trusted = share_rows(WORLD, split, 1)
+    rows = [row for party in parties for row in (*party.train, *party.held_out)] + list(trusted)
     assert len(set(rows)) == len(rows)
     assert {(len(party.train), len(party.held_out)) for party in parties} == {(8, 4)}
 

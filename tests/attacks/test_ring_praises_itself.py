@@ -9,7 +9,7 @@ from ..protocol.helpers import GOOD, NODES, Play, get_verdict, make_address, pla
 
 RING = tuple(make_address(f"ring {i}") for i in range(3))  # two others must praise a member
 LONER, *OTHERS = NODES
-WORTHLESS, WORTHY = 0, 200
+WORTHLESS, WORTHY = 0, 200  # a ballot writes no gain as -1
 
 
 def praise(voter, judged):
@@ -42,7 +42,10 @@ def look_away(_voter, _judged):
     ],
 )
 def test_only_on_sealed_rows_is_a_lone_holder_paid_and_a_ring_not(make_task, seal, ring, loner):
-    ledger = make_task(nodes=(*NODES, *RING), domains=dict.fromkeys(RING, 2) | {LONER: 1})
+    """A ring of three among nine: a third, which is less than all who look and do not lie."""
+    nodes = (*NODES, make_address("sixth"), *RING)
+    seats = {"proposer_seats": 9, "voter_seats": 9}
+    ledger = make_task(nodes=nodes, domains=dict.fromkeys(RING, 2) | {LONER: 1}, **seats)
     play_round(ledger, Play(mark=praise, seal=seal), until=Phase.ATTEST)
     assert {get_verdict(ledger, node) for node in RING} == {ring}
     assert get_verdict(ledger, LONER) == loner

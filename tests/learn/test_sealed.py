@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openflock.learn.data import Row
-from openflock.learn.sealed import BadSealed, decode_sealed, encode_sealed
+from openflock.learn.sealed import MAX_SEALED_ROWS, MAX_SEALED_SIZE, BadSealed, decode_sealed, encode_sealed
 
 ROW = Row((("user", "one"),), "two")
 texts = st.text(min_size=1).filter(str.strip)
@@ -25,23 +25,45 @@ def test_the_nonce_hides_which_rows_they_are(one, other):
     assert (encode_sealed([[ROW]], one) == encode_sealed([[ROW]], other)) == (one == other)
 
 
+def write(*lines):
+    return "\n".join(json.dumps(line) for line in ({"nonce": ""}, *lines)).encode()
+
+
+GOOD = {"domain": 0, "prompt": "a", "completion": "b"}
+
+
 @pytest.mark.parametrize(
     "blob",
     [
         b"",
         b"no rows",
-        b"[]",
-        b"{}",
-        b'{"rows": 1}',
-        b'{"rows": [[1]]}',
-        b'{"rows": [[{"prompt": "a"}]]}',
-        b"[" * 100_000,
-        encode_sealed([], b""),
-        encode_sealed([[]], b""),
-        encode_sealed([[ROW], [ROW]], b""),
-        json.dumps({"rows": {"0": [{"prompt": "a", "completion": "b"}]}}).encode(),
+        b"\nno rows",
+        write(),
+        write(1),
+        write({"domain": 0, "prompt": "a"}),
+        write({"prompt": "a", "completion": "b"}),
+        write(GOOD | {"domain": 1}),
+        write(GOOD | {"domain": -1}),
+        write(GOOD | {"domain": "0"}),
+        write(GOOD | {"domain": [0]}),
+        write(GOOD | {"completion": "half \ud800"}),
+        write(GOOD | {"prompt": "half \udfff"}),
+        write(*[GOOD] * (MAX_SEALED_ROWS + 1)),
+        write(GOOD | {"prompt": "long " * MAX_SEALED_SIZE}),
+        b"\n" + b"[" * 100_000,
     ],
 )
 def test_what_holds_no_rows_of_each_domain_is_refused(blob):
     with pytest.raises(BadSealed, match="sealed rows"):
         decode_sealed(blob, 1)
+
+
+@pytest.mark.parametrize("rows", [[[]], [[ROW], []], [[ROW] * (MAX_SEALED_ROWS + 1)]])
+def test_nobody_seals_what_nobody_could_open(rows):
+    with pytest.raises(BadSealed):
+        encode_sealed(rows, b"")
+
+
+def test_rows_of_code_have_many_brackets():
+    row = Row((("user", "{[" * 2000),), "]}")
+    assert decode_sealed(encode_sealed([[row] * 4], b""), 1) == [[row] * 4]

@@ -81,6 +81,12 @@ def test_without_rows_that_can_be_used_there_are_no_scores(camp, current, blob):
     assert examine(camp, current, named) == [None] * 4
 
 
+def test_rows_that_the_template_refuses_keep_nobody_from_its_ballot(camp, current, monkeypatch):
+    monkeypatch.setattr(get_model().tokenizer, "chat_template", "{{ raise_exception('roles must alternate') }}")
+    fresh = encode_sealed([get_rows(domain, 31) for domain in range(2)], b"tokens are remembered, so other rows")
+    assert examine(camp, current, camp.reader.store.put(fresh)) == [None] * 4
+
+
 def test_a_round_beyond_those_that_were_sealed_has_no_rows(camp, current):
     assert examine(camp, current) == [None] * 4
 

@@ -122,6 +122,7 @@ class Play:
     hiding: Mapping[Act, Collection[Address]] = field(default_factory=dict)  # commit, and never open
     mark: Callable[[Address, Address], Mark] = lambda voter, proposer: GOOD
     seal: Callable[[Address, Address], int | None] = lambda voter, proposer: None  # score on sealed rows
+    noise: int = 0  # bits that are turned over in everybody's second word
     digest: Callable[[Address, Act], bytes] = lambda node, act: make_digest("next state")
     vetoers: Collection[Address] = ()
     witnesses: Mapping[Address, tuple[Address, int]] = field(default_factory=dict)  # accuser: (proposer, bond)
@@ -154,7 +155,8 @@ def make_opening(state: State, play: Play, act: Act, node: Address) -> Call:
             return Expose(node, slots[play.witnesses[node][0]], make_digest(f"witness {node}"), salt)
         case Act.BALLOT:
             sealed = compute_sealed_word([play.seal(node, proposer) for proposer in slots])
-            return Reveal(node, compute_ballot([play.mark(node, proposer) for proposer in slots]), sealed, salt)
+            ballot = compute_ballot([play.mark(node, proposer) for proposer in slots])
+            return Reveal(node, ballot, sealed ^ play.noise, salt)
         case _:
             originals = {slot: slots.get(play.originals.get(proposer), slot) for proposer, slot in slots.items()}
             duplicates = sum(original << 4 * slot for slot, original in originals.items())

@@ -80,6 +80,7 @@ marks = st.just(GOOD) | st.builds(
 sealed = st.just((None,)) | st.lists(
     st.sampled_from([None, 0, 100, 50, 49, 201, -20, -21, -2048, 2047]), min_size=1, max_size=5
 ).map(tuple)
+noises = st.sampled_from([0, 0, 2**256 - 2**80, int("f000" * 16, 16)]) | st.integers(0, 2**256 - 1)
 moments = st.sampled_from([-1, 0, 1])
 
 # Seats for all, seats for a few; rounds that end the task; fees and slashes from none to all that there is.
@@ -156,6 +157,7 @@ def wild_plays(draw):
         hiding=draw(lapses),
         mark=Said(tuple(draw(st.lists(marks, min_size=1, max_size=5))), draw(turns), draw(marks), draw(few_frozen)),
         seal=Sealed(draw(sealed), draw(st.sampled_from([None, 100, -2048])), draw(few_frozen)),
+        noise=draw(noises),
         digest=Told(frozenset((act, node) for act, nodes in wrong.items() for node in nodes)),
         vetoers=draw(few),
         witnesses=draw(st.dictionaries(actors, st.tuples(st.sampled_from(NODES), bonds), max_size=3)),

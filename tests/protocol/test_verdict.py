@@ -16,7 +16,7 @@ UNAVAILABLE, INADMISSIBLE, SUSPECT, ABSTAIN = (Mark(100, flag) for flag in Flag)
 
 marks = st.builds(Mark, st.integers(-2048, 2047), st.integers(0, 15).map(Flag))
 weights = st.integers(0, 2**88)
-scores = st.none() | st.integers(-2048, 2047)
+scores = st.integers(-2048, 2047)
 voices = st.lists(st.builds(Voice, st.integers(0, 2), st.integers(1, 2**88), marks, scores), max_size=12)
 heard = st.lists(st.tuples(st.integers(0, 2), st.integers(1, 100), marks), max_size=12)
 
@@ -83,7 +83,8 @@ def voice(said):
 
 @given(heard, heard, st.integers(0, 100), st.integers(0, 100))
 def test_a_coalition_of_three_tenths_rejects_nothing_that_the_others_praise(honest, malicious, own, slack):
-    """Whatever it says, in whichever domains, and whoever proposes."""
+    """Whatever it says, in whichever domains, and whoever proposes, with less than half of all weight."""
+    own = min(own, weigh(honest) + weigh(malicious))
     rest = max(1, -(-7 * weigh(malicious) // 3) - weigh(honest) - own) + slack
     praising = [*((domain, weight, GOOD) for domain, weight, _ in honest), (0, rest, GOOD)]
     assert judge(voice([*praising, *malicious]), own=own) in MERGED_VERDICTS
@@ -234,29 +235,38 @@ def test_what_has_no_proof_of_benefit_is_rejected_where_the_rules_say_so():
 
 
 def see(*scores, mark=NEUTRAL, domain=0):
-    """One voter of weight one for each score on sealed rows."""
+    """One voter of weight one for each score on sealed rows; 0 is none."""
     return [Voice(domain, 1, mark, score) for score in scores]
 
 
-@pytest.mark.parametrize(("scores", "verdict"), [([100], Verdict.UNPROVEN), ([100, 100], Verdict.PAID)])
+@pytest.mark.parametrize(("scores", "verdict"), [([100], Verdict.UNPAID), ([100, 100], Verdict.PAID)])
 def test_what_two_see_on_sealed_rows_proves_the_benefit_of_a_lone_holder(scores, verdict):
     assert judge(see(*scores), domain=2) == verdict
 
 
 def test_on_sealed_rows_a_ring_cannot_praise_itself():
     """Three of ten hold a domain alone, and call good what is worth nothing."""
-    honest, ring = see(*[0] * 7), see(*[2047] * 2, mark=GOOD, domain=1)
+    honest, ring = see(*[-1] * 7), see(*[2047] * 2, mark=GOOD, domain=1)
     assert judge([*honest, *ring], own=1, domain=1) == Verdict.UNPROVEN
-    assert judge([replace(voice, sealed=None) for voice in [*honest, *ring]], own=1, domain=1) == Verdict.PAID
+    assert judge([replace(voice, sealed=0) for voice in [*honest, *ring]], own=1, domain=1) == Verdict.PAID
 
 
-@pytest.mark.parametrize(("seen", "verdict"), [(5, Verdict.PAID), (6, Verdict.UNPROVEN)])
-def test_sealed_rows_decide_once_over_half_of_the_weight_has_seen_them(seen, verdict):
-    """Of ten; the others' own rows, in the proposer's domain, say that it is good."""
-    assert judge(see(*[0] * seen, *[None] * (10 - seen), mark=GOOD)) == verdict
+@pytest.mark.parametrize(("scores", "seen", "verdict"), [(-1, 6, Verdict.UNPROVEN), (50, 6, Verdict.PAID)])
+def test_sealed_rows_decide_what_over_half_of_the_weight_saw_there(scores, seen, verdict):
+    """Of ten; whose own rows, in the proposer's domain, say the contrary. Five would not do."""
+    mark = GOOD if scores < 50 else NEUTRAL
+    holders = Verdict.PAID if scores < 50 else Verdict.UNPAID
+    assert judge(see(*[scores] * seen, *[0] * (10 - seen), mark=mark)) == verdict
+    assert judge(see(*[scores] * (seen - 1), *[0] * (11 - seen), mark=mark)) == holders
 
 
-@pytest.mark.parametrize(("harmed", "verdict"), [(5, Verdict.UNPROVEN), (6, Verdict.HARMFUL)])
+@pytest.mark.parametrize(("score", "benefit"), [(49, 0), (50, 50), (200, 200), (201, 200), (2047, 200)])
+def test_a_benefit_on_sealed_rows_is_what_over_half_of_the_weight_saw_at_least(score, benefit):
+    judgement = compute_judgement(make_rules(), see(*[2047] * 2, *[score] * 4, *[-2048] * 4), 0, 0, False)
+    assert judgement == Judgement(Verdict.PAID, benefit, sealed=True) if benefit else Judgement(Verdict.UNPAID)
+
+
+@pytest.mark.parametrize(("harmed", "verdict"), [(5, Verdict.UNPAID), (6, Verdict.HARMFUL)])
 def test_harm_on_sealed_rows_takes_more_than_half_of_the_weight(harmed, verdict):
     assert judge(see(*[-21] * harmed, *[100] * (10 - harmed))) == verdict
 
@@ -267,11 +277,30 @@ def test_harm_on_sealed_rows_begins_beyond_the_tolerance_too():
 
 @given(heard, heard, scores, st.integers(0, 100), st.integers(0, 100))
 def test_three_tenths_invent_no_sealed_rows(honest, malicious, score, own, slack):
-    """Where the creator opened none, what some say of them changes no verdict."""
+    """Where the creator opened none, what some say of them changes nothing."""
     rest = max(1, -(-7 * weigh(malicious) // 3) - weigh(honest) - own) + slack
-    told = [*voice([*honest, (0, rest, GOOD)]), *(replace(liar, sealed=score) for liar in voice(malicious))]
-    silent = [replace(each, sealed=None) for each in told]
-    assert judge(told, own=own) == judge(silent, own=own)
+    silent = voice([*honest, (0, rest, GOOD), *malicious])
+    told = [*silent[: len(honest) + 1], *(replace(liar, sealed=score) for liar in voice(malicious))]
+    rules = make_rules()
+    assert compute_judgement(rules, told, own, 0, False) == compute_judgement(rules, silent, own, 0, False)
+
+
+@given(heard, heard, scores, st.integers(1, 2047), st.integers(0, 100), st.integers(0, 100))
+def test_three_tenths_reject_and_prove_nothing_where_some_have_not_seen_the_rows(
+    honest, malicious, lie, seen, own, slack
+):
+    """All who look see a gain, and some do not look; or nobody sees one. Whoever proposes, with less than half."""
+    own = min(own, weigh(honest) + weigh(malicious))
+    rest = max(1, -(-7 * weigh(malicious) // 3) - weigh(honest) - own) + slack
+    liars = [replace(liar, sealed=lie) for liar in voice(malicious)]
+    praising = [Voice(domain, weight, GOOD, seen) for domain, weight, _ in honest]
+    assert judge([*praising, Voice(0, rest, GOOD), *liars], own=own) in (*MERGED_VERDICTS, *LOW[seen < 50])
+    disproving = [Voice(domain, weight, NEUTRAL, -1) for domain, weight, _ in honest]
+    judged = compute_judgement(make_rules(), [*disproving, Voice(0, rest, NEUTRAL, -1), *liars], own, 3, False)
+    assert not judged.sealed
+
+
+LOW = {True: (Verdict.UNPROVEN,), False: ()}  # a gain below `min_benefit` is none
 
 
 # --- Witnesses -----------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from openflock.app.settings import BUILT_IN, DEFAULT_RULES, Attacker, Config, SettingsError
 from openflock.learn.data import Row, list_domains, load_domain, parse_row
-from openflock.learn.sealed import encode_sealed
+from openflock.learn.sealed import BadSealed, encode_sealed
 from openflock.learn.skills import generate_rows
 from openflock.protocol.ports import BlobStore
 from openflock.protocol.types import Digest
@@ -68,7 +68,7 @@ def share_rows(config: Config, domains: Sequence[str]) -> list[Holdings]:
     return shares
 
 
-def seal_rows(config: Config, domains: Sequence[str], chest: BlobStore, secret: bytes = b"simulated") -> list[Digest]:
+def seal_rows(config: Config, domains: Sequence[str], chest: BlobStore, secret: bytes) -> list[Digest]:
     """Put the rows of each round into the creator's chest; give their digests.
 
     They are DATA/<domain>/sealed.jsonl in order, or skills that no node has. `secret` keeps others from guessing.
@@ -79,7 +79,10 @@ def seal_rows(config: Config, domains: Sequence[str], chest: BlobStore, secret: 
     of_domains = [load_sealed(config, domain, count * rounds) for domain in domains]
     parts = [[rows[count * number : count * (number + 1)] for rows in of_domains] for number in range(rounds)]
     nonces = [sha256(secret + f" sealed {config.seed}/{number}".encode()).digest() for number in range(rounds)]
-    return [chest.put(encode_sealed(part, nonce)) for part, nonce in zip(parts, nonces, strict=True)]
+    try:
+        return [chest.put(encode_sealed(part, nonce)) for part, nonce in zip(parts, nonces, strict=True)]
+    except BadSealed as error:
+        raise SettingsError(f"rows.sealed: {error}") from error
 
 
 def load_sealed(config: Config, domain: str, count: int) -> list[Row]:

@@ -7,7 +7,7 @@ from openflock.protocol.ballot import get_mark, get_sealed_score
 from openflock.protocol.calls import Credited, Drawn, Event, Judged, Reveal, Settled, Slashed
 from openflock.protocol.replay import Step
 from openflock.protocol.types import NO_FLAGS, Address, Amount, Judgement, Outcome, Reason, State
-from openflock.protocol.verdict import Score, compute_lower_median
+from openflock.protocol.verdict import UNSCORED, compute_lower_median
 
 
 @dataclass
@@ -50,7 +50,7 @@ class RoundStory:
 
     def get_scores(self, state: State, slot: int) -> dict[int, int]:
         """Give the weighted lower median score of a slot by domain, over the ballots that scored it."""
-        scores: dict[int, list[Score]] = {}
+        scores: dict[int, list[tuple[int, int]]] = {}
         for voter, ballot in self.ballots.items():
             mark = get_mark(ballot, slot)
             if voter != self.proposers[slot] and mark.flags == NO_FLAGS:
@@ -58,7 +58,13 @@ class RoundStory:
         return {domain: compute_lower_median(group) for domain, group in sorted(scores.items())}
 
     def get_sealed_score(self, slot: int) -> int | None:
-        """Give the weighted lower median score of a slot on sealed rows; None where nobody has one."""
-        read = {voter: get_sealed_score(word, slot) for voter, word in self.sealed.items()}
-        scores = [(score, self.weights[voter]) for voter, score in read.items() if score is not None]
-        return compute_lower_median(scores) if scores else None
+        """Give the weighted lower median score of a slot on sealed rows; None where less than half has one."""
+        voters = [
+            voter
+            for voter, ballot in self.ballots.items()
+            if voter != self.proposers[slot] and not get_mark(ballot, slot).flags & UNSCORED
+        ]
+        scores = [(get_sealed_score(self.sealed[voter], slot), self.weights[voter]) for voter in voters]
+        seen = [(score, weight) for score, weight in scores if score]
+        opened = sum(self.weights[voter] for voter in self.ballots)
+        return compute_lower_median(seen) if 2 * sum(weight for _, weight in seen) > opened else None

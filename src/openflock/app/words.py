@@ -76,7 +76,7 @@ def describe_rules(rules: Rules) -> list[tuple[str, str]]:
     """Say what the rules ask, a line a subject."""
     times = (f"{name} {format_span(getattr(rules, name))}" for name in ("gather", "propose", "publish", "probe"))
     later = (f"{name} {format_span(getattr(rules, name))}" for name in ("vote", "reveal", "attest", "confirm"))
-    unproven = "is not merged" if rules.reject_unproven else "is merged unpaid"
+    unproven = "is not merged" if rules.reject_unproven else "is merged unpaid (by sealed rows: is not merged)"
     return [
         ("rounds", f"{rules.rounds}, each with {rules.min_nodes} nodes or more"),
         ("phases", f"{', '.join(times)}, {', '.join(later)}; all but gather and probe end early when all have acted"),

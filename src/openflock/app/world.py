@@ -46,6 +46,7 @@ from openflock.update.codec import stream_state
 from openflock.update.fixed import initial_state
 
 SPEC_GENESIS_TIME = 1_700_000_000
+SECRET = b"simulated"  # of the creator; it hides nothing outside the simulation
 GAS = 25_000_000  # what any one call may use on the embedded chain
 
 
@@ -103,7 +104,7 @@ def build_world(config: Config, run: RunDirectory, watch: Watch, on_step: OnStep
     shares = share_rows(config, domains)
     model = load_task_model(config)
     reader, chest = Reader(DirectoryStore(run.blobs)), DirectoryStore(run.chest, private=True)
-    sealed = seal_rows(config, domains, chest)
+    sealed = seal_rows(config, domains, chest, SECRET)
     rules = agree_rules(config, domains, len(shares), model, reader, sealed)
     accounts = create_accounts(config, len(shares) + 1)
     ledger, clock = start_ledger(config, rules, accounts)
@@ -122,7 +123,7 @@ def build_working_nodes(config: Config, run: RunDirectory) -> list[Node]:
     shares = share_rows(config, list_data_domains(config))
     accounts, reader = create_accounts(config, len(shares) + 1), Reader(DirectoryStore(run.blobs))
     model = load_task_model(config)
-    sealed = seal_rows(config, list_data_domains(config), DirectoryStore(run.chest, private=True))
+    sealed = seal_rows(config, list_data_domains(config), DirectoryStore(run.chest, private=True), SECRET)
     return build_nodes(Site(config, run, model, reader, MemoryJournal(), sealed), accounts, shares)
 
 

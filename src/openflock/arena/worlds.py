@@ -44,7 +44,7 @@ def build_world(cell: Cell) -> World:
     """Build a cell's world; the base is loaded once a process."""
     table = cell.world
     parties, trusted = share_rows(table, cell.split, cell.seed)
-    sealed = seal_rows(cell, {row for rows in (trusted, *map(list_all, parties)) for row in rows})
+    sealed = draw_sealed(cell, {row for rows in (trusted, *map(list_all, parties)) for row in rows})
     split = REPORT_ROWS[cell.phase]
     report = {domain: tuple(load_rows(table, domain, split, table.rows.report, cell.seed)) for domain in table.domains}
     base = load_base_once(table.base, table.rank, table.alpha)
@@ -118,7 +118,7 @@ def list_all(party: Party) -> tuple[Row, ...]:
     return (*party.train, *party.held_out)
 
 
-def seal_rows(cell: Cell, taken: Collection[Row]) -> list[list[list[Row]]]:
+def draw_sealed(cell: Cell, taken: Collection[Row]) -> list[list[list[Row]]]:
     """Draw what the creator opens, by round and domain, no row that anybody holds; none where none are sealed."""
     table, count = cell.world, cell.defence.sealed
     if not count:

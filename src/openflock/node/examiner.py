@@ -3,7 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from jinja2 import TemplateError
+
 from openflock.learn.data import Row
+from openflock.learn.encode import encode_rows
 from openflock.learn.evaluate import EvaluationSettings, Immeasurable, compute_loss, relative_score
 from openflock.learn.model import Model
 from openflock.learn.sealed import MAX_SEALED_SIZE, BadSealed, decode_sealed
@@ -20,13 +23,14 @@ from openflock.update.fixed import GlobalState
 Rows = Sequence[Sequence[Row]]  # by domain
 
 
-@dataclass(frozen=True)
+@dataclass
 class Examiner:
     """What a voter examines with: the digests of the sealed rows, one a round; rounds beyond them have none."""
 
     digests: Sequence[Digest]
     settings: EvaluationSettings
     watch: Watch = watch_nothing
+    _fetched: tuple[int, Rows | None] = (0, None)  # of the last round asked for
 
     def fetch_rows(self, reader: Reader, rules: Rules, number: int) -> Rows | None:
         """Fetch a round's rows; None where none were sealed, or what was is unusable.
@@ -35,24 +39,28 @@ class Examiner:
         """
         if number > len(self.digests):
             return None
-        try:
-            return decode_sealed(reader.store.fetch(self.digests[number - 1], MAX_SEALED_SIZE), rules.domains)
-        except BadSealed:
-            return None
+        if self._fetched[0] != number:
+            blob = reader.store.fetch(self.digests[number - 1], MAX_SEALED_SIZE)
+            try:
+                self._fetched = number, decode_sealed(blob, rules.domains)
+            except BadSealed:
+                self._fetched = number, None
+        return self._fetched[1]
 
     def score_proposals(
         self, model: Model, reader: Reader, rules: Rules, current: Round, base: Digest, me: Address
     ) -> list[int | None]:
         """Score every slot of a round that builds on the state with digest `base`; None where that cannot be done.
 
-        `grade` says what a score is.
+        `grade` says what a score is. Rows that this task's tokenizer or template refuses are no rows: who sealed them
+        must not be able to keep a voter from its ballot.
         """
         scores: list[int | None] = [None] * len(current.proposers)
         try:
             rows = self.fetch_rows(reader, rules, current.number)
         except (BlobMissing, BlobCorrupt, Unreachable):
             return scores
-        if rows is None:
+        if rows is None or not self._can_read(model, rows):
             return scores
         state = reader.fetch_state(base)
         bare, before = self._measure(model, rows, None), self._measure(model, rows, state)
@@ -62,6 +70,12 @@ class Examiner:
                 after = self._measure(model, rows, compute_share(state, update, share))
                 scores[slot] = grade(before, after, bare, current.proposals[slot].domain, rules.tolerance)
         return scores
+
+    def _can_read(self, model: Model, rows: Rows) -> bool:
+        try:
+            return all(encode_rows(model.tokenizer, group, self.settings.max_length) for group in rows)
+        except (ValueError, TypeError, TemplateError):
+            return False
 
     def _measure(self, model: Model, rows: Rows, state: GlobalState | None) -> list[float]:
         """Measure the loss of a state, or of the base itself, by domain."""

@@ -6,7 +6,7 @@ arguments. `round.process` is the contract's executable specification; `replay` 
 types       words, constants, containers, calls and events
 rules       all that must be agreed, and why a set of rules cannot work
 commitment  commit and open, one scheme for every act
-ballot      a voter's 256-bit word
+ballot      a voter's two 256-bit words
 sortition   sum tree, seed, seats drawn by stake
 verdict     ballots -> a verdict for each proposal
 payout      verdicts -> payouts, in integers

@@ -2,7 +2,7 @@
 
 Bits 0 to 11 of a slot are the score on the voter's own rows, a signed count of 1e-4 of the base's loss (positive: the
 loss fell); bits 12 to 15 are the flags. In the second word bits 0 to 11 are the score on the rows that the creator
-sealed, and a bit above them says that there is one: where nothing is sealed the word is 0.
+sealed; 0 says that there is none, so no gain is written as -1, and where nothing is sealed the word is 0.
 """
 
 from collections.abc import Sequence
@@ -40,16 +40,15 @@ def get_mark(ballot: int, slot: int) -> Mark:
 def compute_sealed_word(scores: Sequence[int | None]) -> int:
     """Pack the scores on sealed rows, slot 0 first; None where there is none.
 
-    >>> hex(compute_sealed_word([None, 0, -1]))
-    '0x1fff10000000'
+    >>> hex(compute_sealed_word([None, 0, 5]))
+    '0x50fff0000'
     """
-    return _pack([0 if score is None else 0x1000 | _clip(score) & 0xFFF for score in scores])
+    return _pack([0 if score is None else _clip(score or -1) & 0xFFF for score in scores])
 
 
-def get_sealed_score(word: int, slot: int) -> int | None:
-    """Read the score on sealed rows of the proposal in a slot; every word is valid, any of its upper bits says so."""
-    mark = get_mark(word, slot)
-    return mark.score if mark.flags else None
+def get_sealed_score(word: int, slot: int) -> int:
+    """Read the score on sealed rows of the proposal in a slot, 0 if there is none; every word is valid."""
+    return get_mark(word, slot).score
 
 
 def _clip(score: int) -> int:

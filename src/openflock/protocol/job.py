@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from openflock.protocol.encoding import from_json, parse_json, to_json
 from openflock.protocol.ports import Blob
 from openflock.protocol.recipe import Recipe
-from openflock.protocol.types import Digest
+from openflock.protocol.types import ZERO_DIGEST, Digest
 
 MAX_JOB_SIZE = 1_000_000
 
@@ -42,4 +42,6 @@ def decode_job(data: Blob) -> Job:
         job: Job = from_json(Job, parse_json(bytes(data)))
     except (ValueError, TypeError, AttributeError) as error:
         raise BadJob(f"not a job: {error}") from error
+    if any(len(digest) != len(ZERO_DIGEST) for digest in job.sealed):
+        raise BadJob("not a job: a digest of sealed rows must be 32 bytes")
     return job

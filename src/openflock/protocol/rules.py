@@ -46,7 +46,7 @@ class Rules:
     domain_quorum: int  # share of the opened weight; harm seen by more than this rejects an update
     min_benefit: int  # score from which a benefit is proven
     full_benefit: int  # score that earns a proposal its whole share
-    reject_unproven: int  # 1: what has no proven benefit is not merged
+    reject_unproven: int  # 1: what has no proven benefit is not merged, also where no sealed rows decided
     duplicate_cosine: int  # thousandths; above it two updates share one payout
     proposer_share: int  # share of a round's budget for proposals; the rest is for votes
     agreement_share: int  # share of the votes' part that correlated agreement moves

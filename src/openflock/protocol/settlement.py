@@ -254,9 +254,9 @@ def compute_peer_agreement(state: State, node: Address) -> payout.Fraction:
 
 
 def _pair_scores(state: State, node: Address, peer: Address) -> Iterator[tuple[tuple[int, bool], int, int]]:
-    """Pair what two voters say of what was merged, on own rows and on sealed ones.
+    """Pair what two voters say of what was merged, on own rows and, where these proved it, on sealed ones.
 
-    Where the peer has a score on sealed rows, who has none says 0 of all: not to look earns nothing.
+    Who has no score on sealed rows says 0 of all: not to look earns nothing.
     """
     current = state.round
     for slot, judgement in enumerate(current.judgements):
@@ -270,5 +270,6 @@ def _pair_scores(state: State, node: Address, peer: Address) -> Iterator[tuple[t
             continue
         domain = state.nodes[proposer].domain
         yield (domain, False), mine.score, theirs.score
-        if (seen := get_sealed_score(current.sealed[peer], slot)) is not None:
-            yield (domain, True), get_mark(current.sealed[node], slot).score, seen
+        if judgement.sealed:
+            mine_there, theirs_there = (get_sealed_score(current.sealed[voter], slot) for voter in (node, peer))
+            yield (domain, True), mine_there, theirs_there

@@ -221,10 +221,11 @@ class Attestation:
 
 @dataclass(frozen=True)
 class Judgement:
-    """A verdict with the benefit that pays it (score units; 0 unless PAID)."""
+    """A verdict with the benefit that pays it (score units; 0 unless PAID), and whether sealed rows proved it."""
 
     verdict: Verdict
     benefit: int = 0
+    sealed: bool = False
 
 
 Container = TypeVar("Container", "Round", "State")

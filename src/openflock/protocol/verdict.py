@@ -17,7 +17,7 @@ class Voice:
     domain: int
     weight: int
     mark: Mark
-    sealed: int | None = None  # score on the rows that the creator sealed
+    sealed: int = 0  # score on the rows that the creator sealed; 0: has none
 
 
 def compute_judgement(rules: Rules, voices: Sequence[Voice], own: int, domain: int, accused: bool) -> Judgement:
@@ -41,11 +41,15 @@ def compute_judgement(rules: Rules, voices: Sequence[Voice], own: int, domain: i
         return Judgement(Verdict.SUSPECT)
     if is_harmful(rules, scored, opened):
         return Judgement(Verdict.HARMFUL)
-    sealed = list_sealed(scored, opened)
-    benefit = compute_benefit(rules, sealed or list_holders(scored, domain))
+    proven = compute_proven(rules, scored, opened)
+    if proven:
+        return Judgement(Verdict.PAID, proven, sealed=True)
+    if 2 * _weigh(voice for voice in scored if voice.sealed and voice.sealed < rules.min_benefit) > opened:
+        return Judgement(Verdict.UNPROVEN)
+    benefit = compute_benefit(rules, [voice for voice in scored if voice.domain == domain])
     if benefit:
         return Judgement(Verdict.PAID, benefit)
-    return Judgement(Verdict.UNPROVEN if sealed or rules.reject_unproven else Verdict.UNPAID)
+    return Judgement(Verdict.UNPROVEN if rules.reject_unproven else Verdict.UNPAID)
 
 
 def is_harmful(rules: Rules, scored: Sequence[Voice], opened: int) -> bool:
@@ -54,7 +58,7 @@ def is_harmful(rules: Rules, scored: Sequence[Voice], opened: int) -> bool:
     The quorum is the share of stake that may be malicious: whatever can object alone can also object falsely. On sealed
     rows all see the same, so there over half of the opened weight must see it.
     """
-    if 2 * _weigh(voice for voice in scored if (voice.sealed or 0) < -rules.tolerance) > opened:
+    if 2 * _weigh(voice for voice in scored if voice.sealed < -rules.tolerance) > opened:
         return True
     harmed = 0
     for domain in range(rules.domains):
@@ -65,30 +69,30 @@ def is_harmful(rules: Rules, scored: Sequence[Voice], opened: int) -> bool:
     return SHARE * harmed > rules.domain_quorum * opened
 
 
-Score = tuple[int, int]  # and the weight of who gives it
+def compute_proven(rules: Rules, scored: Sequence[Voice], opened: int) -> int:
+    """Compute the benefit that over half of the opened weight saw on sealed rows, or 0.
+
+    Of all that opened, not of those who looked: else a third could decide where others have not seen the rows.
+    """
+    reached = 0
+    for voice in sorted(scored, key=lambda voice: -voice.sealed):
+        reached += voice.weight
+        if 2 * reached > opened:
+            return _cut(rules, voice.sealed) if len(scored) > 1 else 0
+    return 0
 
 
-def list_sealed(scored: Sequence[Voice], opened: int) -> list[Score]:
-    """List the scores on sealed rows; none unless over half of the opened weight has seen those rows."""
-    scores = [(voice.sealed, voice.weight) for voice in scored if voice.sealed is not None]
-    return scores if 2 * sum(weight for _, weight in scores) > opened else []
+def compute_benefit(rules: Rules, own: Sequence[Voice]) -> int:
+    """Compute the benefit that other holders of the proposer's domain saw: a score up to `full_benefit`, or 0."""
+    return _cut(rules, compute_lower_median((voice.mark.score, voice.weight) for voice in own)) if len(own) > 1 else 0
 
 
-def list_holders(scored: Sequence[Voice], domain: int) -> list[Score]:
-    """List the scores that the other holders of a domain give on their own rows."""
-    return [(voice.mark.score, voice.weight) for voice in scored if voice.domain == domain]
+def _cut(rules: Rules, score: int) -> int:
+    return min(score, rules.full_benefit) if score >= rules.min_benefit else 0
 
 
-def compute_benefit(rules: Rules, scores: Sequence[Score]) -> int:
-    """Compute the benefit that two or more saw: their lower median up to `full_benefit`, 0 below `min_benefit`."""
-    if len(scores) < 2:
-        return 0
-    benefit = compute_lower_median(scores)
-    return min(benefit, rules.full_benefit) if benefit >= rules.min_benefit else 0
-
-
-def compute_lower_median(scores: Iterable[Score]) -> int:
-    """Compute the least score at which half of the weight is reached.
+def compute_lower_median(scores: Iterable[tuple[int, int]]) -> int:
+    """Compute the least score at which half of the weight is reached, from scores with their weights.
 
     >>> compute_lower_median([(-5, 1), (7, 1)])
     -5

@@ -12,7 +12,7 @@ from openflock.app.node.settings import NodeConfig, load_node_config
 from openflock.app.settings import BUILT_IN, SettingsError
 from openflock.edge.blobs import DirectoryStore
 from openflock.learn.data import DataError, Row
-from openflock.protocol.job import Job, encode_job
+from openflock.protocol.job import BadJob, Job, encode_job
 from openflock.protocol.ports import Unreachable
 from openflock.protocol.types import Phase
 
@@ -117,11 +117,14 @@ def test_a_job_is_fetched_and_must_agree_with_the_rules(tmp_path):
     assert preflight.fetch_job(store, make_rules(job=digest, domains=3)) == JOB
     with pytest.raises(SettingsError, match="names 3 domains, the rules 2"):
         preflight.fetch_job(store, make_rules(job=digest, domains=2))
+    digest = store.put(encode_job(replace(JOB, sealed=(b"short",))))
+    with pytest.raises(BadJob, match="must be 32 bytes"):
+        preflight.fetch_job(store, make_rules(job=digest, domains=3))
     with pytest.raises(SettingsError, match="--store: the task's job is not there"):
         preflight.fetch_job(store, make_rules())
 
 
-def test_a_vault_must_hold_the_rows_of_every_round(tmp_path):
+def test_a_chest_must_hold_the_rows_of_every_round(tmp_path):
     chest, store = DirectoryStore(tmp_path / "chest"), DirectoryStore(tmp_path / "blobs")
     sealed = tuple(chest.put(rows) for rows in (b"first", b"second"))
     job = replace(JOB, sealed=sealed)
@@ -130,6 +133,8 @@ def test_a_vault_must_hold_the_rows_of_every_round(tmp_path):
     assert unsealer.digests == sealed
     with pytest.raises(SettingsError, match="--chest: this task has no sealed rows"):
         preflight.list_openings(tmp_path / "chest", JOB, store)
+    with pytest.raises(SettingsError, match="is the store, where all look"):
+        preflight.list_openings(tmp_path / "blobs", job, store)
     with pytest.raises(SettingsError, match="nowhere: no such directory"):
         preflight.list_openings(tmp_path / "nowhere", job, store)
     chest.locate(sealed[1]).unlink()

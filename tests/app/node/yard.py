@@ -92,7 +92,7 @@ def open_yard(path: Path, nodes: int = 3, sealed: int = 0, **rules: int) -> Iter
     table = {"title": "small", "domains": list(DOMAINS), "nodes_per_domain": 2, "max_length": 64, "rank": 2, "alpha": 8}
     config = parse_config({**table, "rows": {"sealed": sealed}, "rules": {**RULES, "min_nodes": 3, **rules}})
     model, reader = load_task_model(config), Reader(DirectoryStore(path / "blobs"))
-    rows = seal_rows(config, DOMAINS, DirectoryStore(path / "chest"))
+    rows = seal_rows(config, DOMAINS, DirectoryStore(path / "chest"), b"secret")
     agreed = agree_rules(config, DOMAINS, nodes, model, reader, rows)
     accounts = [Account.from_key(sha256(f"yard {index}".encode()).digest()) for index in range(nodes + 1)]
     with start_anvil(block_time=1) as anvil:

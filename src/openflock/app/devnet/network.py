@@ -224,6 +224,7 @@ def start_creator(devnet: Devnet) -> None:
     if devnet.config.rows.sealed:
         options = ["--task", devnet.task["task"], "--rpc", devnet.anvil.url, "--store", devnet.place.url]
         options += ["--watch", "--chest", str(devnet.keys / "chest"), "--dir", str(devnet.out / "nodes" / "creator")]
+        options += ["--confirmations", str(devnet.plan.confirmations)]
         devnet.creator = run(devnet, "creator", ["node", "run", *options])
 
 
@@ -260,6 +261,8 @@ def check_processes(devnet: Devnet, view: View) -> None:
             log = devnet.out / "logs" / f"{member.name}.log"
             lines = log.read_text(errors="replace").splitlines() or ["it said nothing"]
             raise DevnetError(f"{member.name} ended before it joined; see {log}: {lines[-1]}")
+    if devnet.creator and devnet.creator.poll() is not None and view.state.phase != Phase.FINISHED:
+        raise DevnetError(f"the creator ended before it opened all sealed rows; see {devnet.out / 'logs'}")
     if len(ended) == len(devnet.members) and view.state.phase != Phase.FINISHED:
         raise DevnetError(f"all nodes ended before the task did; see {devnet.out / 'logs'}")
 

@@ -95,6 +95,8 @@ def list_openings(chest: Path | None, job: Job, store: BlobStore) -> list[Unseal
         return []
     if not job.sealed:
         raise SettingsError("--chest: this task has no sealed rows; leave it out")
+    if isinstance(store, DirectoryStore) and chest.resolve() == store.directory.resolve():
+        raise SettingsError(f"--chest {chest}: is the store, where all look; give the one the task was created with")
     if not chest.is_dir():
         raise SettingsError(f"--chest {chest}: no such directory; give the one that the task was created with")
     rows = DirectoryStore(chest, private=True)

@@ -61,10 +61,10 @@ def run_node(plan: Plan, account: LocalAccount) -> None:
         pace, store = Pace(stop), Counted(ground.store)
         node = build_node(ground, account, directory, pace, log, store)
         duties: list[Duty] = [
-            *preflight.list_openings(plan.chest, ground.job, store),
             Player(node, partial(ground.chain.ledger.read, 0), pace),
             Keeper(me, ground.chain.clock),
             settle_up(me),
+            *preflight.list_openings(plan.chest, ground.job, store),  # last: if it fails, the others were asked
         ]
         chain_time = ground.chain.clock.get_time()
         status = Status(me, directory, purse=partial(read_purse, ground.chain, me))
@@ -79,7 +79,10 @@ def run_node(plan: Plan, account: LocalAccount) -> None:
 
 
 def watch_task(plan: Plan) -> None:
-    """Follow a task without stake or wallet: check every event, and from now on every update and merge."""
+    """Follow a task without stake or wallet: check every event, and from now on every update and merge.
+
+    Who opens sealed rows does that instead, since an audit that fails would end it.
+    """
     directory = make_directory(plan, None)
     with ExitStack() as stack:
         log = start_log(stack, plan, directory / "node.log")
@@ -92,7 +95,7 @@ def watch_task(plan: Plan) -> None:
         )
         rules = chain.state.genesis.rules
         duties = preflight.list_openings(plan.chest, preflight.fetch_job(store, rules), store) if plan.chest else []
-        daemon = build_daemon(chain, duties, log, stop, status, [auditor.follow])
+        daemon = build_daemon(chain, duties, log, stop, status, [] if duties else [auditor.follow])
         daemon.fatal += (AuditFailure,)
         if plan.metrics_port is not None:
             stack.enter_context(serving(Metrics(daemon, status, store), plan.metrics_port))

@@ -44,6 +44,8 @@ def prepare_rules(config: Config, store: BlobStore, chest: Path | None) -> tuple
     if config.rows.sealed:
         if chest is None:
             raise SettingsError("rows.sealed: say with --chest DIR where to keep what you will open round by round")
+        if isinstance(store, DirectoryStore) and chest.resolve() == store.directory.resolve():
+            raise SettingsError(f"--chest {chest}: is the store, where all look; give a directory of your own")
         sealed = seal_rows(config, domains, DirectoryStore(chest, private=True), secrets.token_bytes(32))
     expected = len(domains) * config.nodes_per_domain
     return domains, agree_rules(config, domains, expected, load_task_model(config), Reader(store), sealed)
