@@ -1,9 +1,13 @@
 from dataclasses import replace
+from hashlib import sha256
 
 import numpy as np
 import pytest
 
+from openflock.learn.sealed import encode_sealed
+from openflock.node.examiner import Examiner
 from openflock.node.node import Identity
+from openflock.protocol.ballot import get_sealed_score
 from openflock.protocol.calls import Advance, Commit, Confirm, Join, Publish, Reveal
 from openflock.protocol.commitment import compute_commitment, compute_content
 from openflock.protocol.ports import BlobMissing
@@ -22,7 +26,7 @@ from openflock.protocol.types import (
 )
 
 from ..protocol.helpers import OUTSIDER, make_genesis, mine_past_seed
-from .helpers import make_camp
+from .helpers import JUDGING, get_rows, make_camp
 
 ROLES = ("proposer", "rival", "voter")
 OPENING = {Act.UPDATE: Publish, Act.BALLOT: Reveal, Act.ATTESTATION: Confirm}
@@ -94,6 +98,26 @@ def test_each_act_is_committed_once_and_opened_with_what_was_committed(camp):
             task = ledger.get_genesis()
             bound = (task.chain, task.task, number, act, opening.sender, compute_content(opening), opening.salt)
             assert compute_commitment(*bound) == commit.commitment
+
+
+def test_a_voter_waits_for_sealed_rows_and_votes_without_them_if_they_never_come(camp):
+    blob = encode_sealed([get_rows(domain, 30) for domain in range(2)], b"nonce")
+    for node in camp.nodes:
+        node.examiner = Examiner([sha256(blob).digest()], JUDGING)
+    ledger = play_until(camp.open_ledger(), camp.nodes, Phase.PUBLISH)
+    camp.nodes[0].fetch_ahead(ledger.state)  # not open yet, so not waited for
+    play_until(ledger, camp.nodes, Phase.VOTE)
+    with pytest.raises(BlobMissing):
+        camp.nodes[0].fetch_ahead(ledger.state)
+    without = camp.nodes[0].work(ledger.state, Act.BALLOT)
+    assert isinstance(without, Reveal)
+    assert without.sealed == 0
+    camp.reader.store.put(blob)
+    camp.nodes[1].fetch_ahead(ledger.state)
+    examined = camp.nodes[1].work(ledger.state, Act.BALLOT)
+    assert [get_sealed_score(examined.sealed, slot) != 0 for slot in range(3)] == [
+        seat.node != camp.nodes[1].identity.address for seat in ledger.state.round.proposers
+    ]
 
 
 def test_who_has_no_seat_makes_no_call(camp):
