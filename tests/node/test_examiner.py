@@ -4,11 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from openflock.learn.sealed import encode_sealed
-from openflock.node.examiner import Examiner, choose_score, grade
+from openflock.node.examiner import Examiner, grade
 from openflock.node.proposer import Proposer
 from openflock.node.unsealer import Unsealer
 from openflock.protocol.ports import BlobMissing
@@ -21,22 +19,6 @@ from .helpers import JUDGING, SEED, SHORT, get_model, get_rows, make_camp
 
 ME, HELPFUL, RUINOUS, SILENT = (f"0x{role:040x}" for role in range(4))
 SEALED = encode_sealed([get_rows(domain, 30, 16) for domain in range(2)], b"nonce")
-
-scores = st.lists(st.integers(-2047, 2047), min_size=1, max_size=5)
-
-
-@given(scores, st.integers(0, 4), st.integers(0, 2047))
-def test_a_score_is_of_the_own_domain_unless_another_loses_more_than_it_gains(scores, domain, tolerance):
-    domain %= len(scores)
-    chosen = choose_score(scores, domain, tolerance)
-    assert chosen in (min(scores), scores[domain])
-    assert (chosen != scores[domain]) <= (min(scores) < -tolerance and min(scores) + scores[domain] < 0)
-
-
-def test_a_specialist_that_costs_others_less_than_it_gains_is_no_harm():
-    assert choose_score([800, -600], 0, 500) == 800
-    assert choose_score([500, -600], 0, 500) == -600
-    assert choose_score([100, -500], 0, 500) == 100
 
 
 def test_losses_that_are_no_numbers_are_no_score():

@@ -6,6 +6,7 @@ from openflock.protocol.ballot import (
     MAX_SCORE,
     MIN_SCORE,
     Mark,
+    choose_sealed_score,
     compute_ballot,
     compute_sealed_word,
     get_mark,
@@ -55,3 +56,17 @@ def test_every_word_is_a_second_word(word, slot):
 @pytest.mark.parametrize(("score", "kept"), [(2048, 2047), (-2049, -2048), (10**9, 2047)])
 def test_a_score_on_sealed_rows_is_clipped_too(score, kept):
     assert get_sealed_score(compute_sealed_word([score]), 0) == kept
+
+
+@given(st.lists(st.integers(-2047, 2047), min_size=1, max_size=5), st.integers(0, 4), st.integers(0, 2047))
+def test_a_score_is_of_the_own_domain_unless_another_loses_more_than_it_gains(scores, domain, tolerance):
+    domain %= len(scores)
+    chosen = choose_sealed_score(scores, domain, tolerance)
+    assert chosen in (min(scores), scores[domain])
+    assert (chosen != scores[domain]) <= (min(scores) < -tolerance and min(scores) + scores[domain] < 0)
+
+
+def test_a_specialist_that_costs_others_less_than_it_gains_is_no_harm():
+    assert choose_sealed_score([800, -600], 0, 500) == 800
+    assert choose_sealed_score([500, -600], 0, 500) == -600
+    assert choose_sealed_score([100, -500], 0, 500) == 100

@@ -14,6 +14,7 @@ from openflock.node.doses import list_updates
 from openflock.node.reader import Reader
 from openflock.node.voter import find_share
 from openflock.node.watch import Watch, watch_nothing
+from openflock.protocol.ballot import choose_sealed_score
 from openflock.protocol.ports import BlobCorrupt, BlobMissing, Unreachable
 from openflock.protocol.rules import Rules
 from openflock.protocol.types import Address, Digest, Round
@@ -105,10 +106,4 @@ def grade(
         scores = [relative_score(*losses) for losses in zip(before, after, bare, strict=True)]
     except Immeasurable:
         return None
-    return choose_score(scores, domain, tolerance)
-
-
-def choose_score(scores: Sequence[int], domain: int, tolerance: int) -> int:
-    """Choose the score that a ballot has room for, of one by domain."""
-    worst = min(scores)
-    return worst if worst < min(-tolerance, -scores[domain]) else scores[domain]
+    return choose_sealed_score(scores, domain, tolerance)

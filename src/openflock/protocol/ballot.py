@@ -37,6 +37,18 @@ def get_mark(ballot: int, slot: int) -> Mark:
     return Mark(score - 0x1000 if score & 0x800 else score, Flag(bits >> 12))
 
 
+def choose_sealed_score(scores: Sequence[int], domain: int, tolerance: int) -> int:
+    """Choose the one score that a second word has room for, of one by domain: the worst harm, or the own domain's gain.
+
+    Harm is chosen if it is beyond the tolerance, and more than what the proposer's domain gains.
+
+    >>> choose_sealed_score([800, -600], 0, 500), choose_sealed_score([500, -600], 0, 500)
+    (800, -600)
+    """
+    worst = min(scores)
+    return worst if worst < min(-tolerance, -scores[domain]) else scores[domain]
+
+
 def compute_sealed_word(scores: Sequence[int | None]) -> int:
     """Pack the scores on sealed rows, slot 0 first; None where there is none.
 

@@ -4,8 +4,7 @@ from dataclasses import replace
 from random import Random
 
 from openflock.arena.economy.scene import Offer, Player, Scene, Strategy
-from openflock.node.examiner import choose_score
-from openflock.protocol.ballot import Mark
+from openflock.protocol.ballot import Mark, choose_sealed_score
 from openflock.protocol.settlement import MERGED_VERDICTS
 from openflock.protocol.types import NO_FLAGS, Flag, Verdict
 from openflock.protocol.verdict import UNSCORED
@@ -196,7 +195,7 @@ def examine(scene: Scene, player: Player, slot: int, _mark: Mark) -> int | None:
         return None
     draw, dose = Random(f"sealed {scene.seed} {current.number} {slot}"), scene.list_doses(current.proposals)[slot]
     scores = [round((effect + draw.gauss(0, figures.rows_spread * offer.rows)) * dose) for effect in offer.effect]
-    return choose_score(scores, current.proposals[slot].domain, scene.state.genesis.rules.tolerance)
+    return choose_sealed_score(scores, current.proposals[slot].domain, scene.state.genesis.rules.tolerance)
 
 
 def repeat(_scene: Scene, _player: Player, _slot: int, mark: Mark) -> int | None:
