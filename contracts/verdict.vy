@@ -34,7 +34,8 @@ struct Count:
     inadmissible: uint256
     scored: uint256
     suspect: uint256
-    unproven: uint256  # scores on sealed rows that are no benefit, or harm
+    proven: uint256  # scores on sealed rows that are a benefit
+    unproven: uint256  # and those that are none, or harm
     sealed_harmed: uint256
     harmed: uint256[16]  # by domain: scores below what noise explains
     scoring: uint256[16]
@@ -77,12 +78,13 @@ def _compute_judgement(
     else:
         # Over half of all that opened must see a benefit on sealed rows: else
         # a third could decide where others have not seen them.
-        half: uint256 = (max(2 * count.scored, opened) - opened + 1) // 2
-        judgement.benefit = self._compute_benefit(votes, slot, proposer, ALL, half)
+        if 2 * count.proven > opened:
+            half: uint256 = (2 * count.scored - opened + 1) // 2
+            judgement.benefit = self._compute_benefit(votes, slot, proposer, ALL, half)
         if judgement.benefit > 0:
             judgement.benefit |= types.PROVEN
         else:
-            half = (count.scoring[domain] + 1) // 2
+            half: uint256 = (count.scoring[domain] + 1) // 2
             judgement.benefit = self._compute_benefit(votes, slot, proposer, domain, half)
         if judgement.benefit > 0:
             judgement.verdict = types.VERDICT_PAID
@@ -119,7 +121,9 @@ def _count(
         if ballots._get_score(vote.ballot, slot) < ballots.ZERO - rules.RULES.tolerance:
             count.harmed[vote.domain] += vote.weight
         sealed: uint256 = ballots._get_score(vote.sealed, slot)
-        if sealed != ballots.ZERO and sealed < ballots.ZERO + rules.RULES.min_benefit:
+        if sealed >= ballots.ZERO + rules.RULES.min_benefit:
+            count.proven += vote.weight
+        elif sealed != ballots.ZERO:
             count.unproven += vote.weight
             if sealed < ballots.ZERO - rules.RULES.tolerance:
                 count.sealed_harmed += vote.weight

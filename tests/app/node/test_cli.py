@@ -194,13 +194,14 @@ def test_nodes_that_know_only_chain_and_store_finish_a_task_though_one_is_killed
     """The creator opens its sealed rows meanwhile, so that the only holder of the second domain is examined too."""
     with open_yard(tmp_path, sealed=4) as yard:
         nodes = [yard.start("node", "run", *yard.list_options(number)) for number in range(3)]
-        only = {"data": None, "wallet": None, "config": None, "chest": tmp_path / "chest"}
-        watcher = yard.start("node", "run", "--watch", *yard.list_options(9, **only))
+        bare = {"data": None, "wallet": None, "config": None}
+        watcher = yard.start("node", "run", "--watch", *yard.list_options(9, **bare))
+        creator = yard.start("node", "run", "--watch", *yard.list_options(8, **bare, chest=tmp_path / "chest"))
         await_event(yard, 2, "trains")
         nodes[2].send_signal(signal.SIGKILL)
         nodes[2].communicate()
         nodes[2] = yard.start("node", "run", *yard.list_options(2))
-        for process in (*nodes, watcher):
+        for process in (*nodes, watcher, creator):
             _, err = process.communicate(timeout=400)
             assert process.returncode == 0, err
             assert "Traceback" not in err

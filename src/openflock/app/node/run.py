@@ -5,7 +5,7 @@ import shutil
 import signal
 import time as wall
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,7 +26,7 @@ from openflock.app.node.narrator import Narrator
 from openflock.app.node.status import Status
 from openflock.app.settings import SettingsError
 from openflock.audit import AuditFailure
-from openflock.edge.blobs import DirectoryStore
+from openflock.edge.blobs import DirectoryStore, StoreError
 from openflock.edge.evm_ledger import BadLog, Reorganised
 from openflock.edge.stores import open_store
 from openflock.edge.wallet import derive_secret
@@ -34,8 +34,8 @@ from openflock.node.daemon import Daemon
 from openflock.node.duties import Duty, Keeper, Pace, Player, Stopped, settle_up
 from openflock.node.node import Identity, Node
 from openflock.node.reader import Reader
-from openflock.protocol.calls import Settled
-from openflock.protocol.ports import BlobCorrupt, BlobMissing, BlobStore
+from openflock.protocol.calls import Call, Settled
+from openflock.protocol.ports import BlobCorrupt, BlobMissing, BlobStore, Unreachable
 from openflock.protocol.replay import Divergence, Step
 from openflock.protocol.rules import compute_phase_times
 from openflock.protocol.types import Address, Phase, State
@@ -60,11 +60,14 @@ def run_node(plan: Plan, account: LocalAccount) -> None:
         log.info("starts", node=me, task=plan.task, directory=str(directory), pid=os.getpid())
         pace, store = Pace(stop), Counted(ground.store)
         node = build_node(ground, account, directory, pace, log, store)
+        openings = preflight.list_openings(plan.chest, ground.job, ground.store)
+        # First, since a voter must not wait for what it is to open itself; and last, so that a failure is told.
         duties: list[Duty] = [
+            *map(quietly, openings),
             Player(node, partial(ground.chain.ledger.read, 0), pace),
             Keeper(me, ground.chain.clock),
             settle_up(me),
-            *preflight.list_openings(plan.chest, ground.job, store),  # last: if it fails, the others were asked
+            *openings,
         ]
         chain_time = ground.chain.clock.get_time()
         status = Status(me, directory, purse=partial(read_purse, ground.chain, me))
@@ -88,13 +91,14 @@ def watch_task(plan: Plan) -> None:
         log = start_log(stack, plan, directory / "node.log")
         stop = stack.enter_context(catch_signals(log))
         chain = open_task(plan, {}, None)
-        store = Counted(stack.enter_context(closing(open_store(plan.store, directory / "cache"))))
+        opened = stack.enter_context(closing(open_store(plan.store, directory / "cache")))
+        store = Counted(opened)
         status, auditor = (
             Status(None, directory),
             Auditor(chain.state.genesis, Reader(store), log, chain.clock.get_time()),
         )
         rules = chain.state.genesis.rules
-        duties = preflight.list_openings(plan.chest, preflight.fetch_job(store, rules), store) if plan.chest else []
+        duties = preflight.list_openings(plan.chest, preflight.fetch_job(store, rules), opened) if plan.chest else []
         daemon = build_daemon(chain, duties, log, stop, status, [] if duties else [auditor.follow])
         daemon.fatal += (AuditFailure,)
         if plan.metrics_port is not None:
@@ -102,6 +106,17 @@ def watch_task(plan: Plan) -> None:
         log.info("watches", **daemon.describe())
         daemon.run()
         say_goodbye(daemon, None, log)
+
+
+def quietly(duty: Duty) -> Duty:
+    """Ask a duty of the store, and let the next ones have their turn if it fails."""
+
+    def ask(state: State, now: int) -> Call | None:
+        with suppress(BlobMissing, BlobCorrupt, Unreachable, StoreError, OSError):
+            return duty(state, now)
+        return None
+
+    return ask
 
 
 def build_daemon(
