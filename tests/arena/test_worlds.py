@@ -2,7 +2,7 @@ import pytest
 
 from openflock.arena.settings import Cell, RowCounts, WorldTable
 from openflock.arena.stage import open_stage
-from openflock.arena.worlds import assign_domains, count_malicious, share_rows
+from openflock.arena.worlds import assign_domains, build_world, count_malicious, share_rows
 from openflock.learn.data import DataError, parse_row
 from openflock.learn.evaluate import compute_accuracy
 from openflock.learn.skills import generate_rows
@@ -29,6 +29,24 @@ def test_the_minoritys_domain_has_one_holder_who_is_honest():
     holders = [party for party in parties if party.domain == 2]
     assert len(holders) == 1
     assert not holders[0].malicious
+
+
+@pytest.mark.parametrize("split", ["iid", "two", "minority"])
+def test_a_node_declares_the_first_domain_that_it_holds(split):
+    parties, _ = share_rows(WORLD, split, 1)
+    assert [party.domain for party in parties] == [held[0] for held in assign_domains(split, 7, 3)]
+
+
+@pytest.mark.parametrize("split", ["iid", "minority"])
+@pytest.mark.parametrize(("declare", "domains"), [("held", 3), ("unheld", 4)])
+def test_what_the_creator_opens_is_of_every_domain_and_nobody_elses(split, declare, domains):
+    cell = make_cell(split=split, defence={"kind": "protocol", "sealed": 2}, attack={"declare": declare})
+    world = build_world(cell)
+    assert [[len(rows) for rows in opened] for opened in world.sealed] == [[2] * domains] * WORLD.rounds
+    opened = [row for groups in world.sealed for rows in groups for row in rows]
+    held = {row for party in world.parties for row in (*party.train, *party.held_out)} | set(world.trusted)
+    assert len(set(opened)) == len(opened)
+    assert not held & set(opened)
 
 
 def test_in_iid_all_hold_all_domains_and_in_two_each_holds_two():

@@ -81,13 +81,17 @@ def voice(said):
     return [Voice(domain, weight, mark) for domain, weight, mark in said]
 
 
+def is_allowed(said, own, verdict):
+    """Merged; or called inadmissible by two thirds of the others, who are few where the proposer holds over half."""
+    return verdict in MERGED_VERDICTS or (verdict == Verdict.INADMISSIBLE and own > weigh(said))
+
+
 @given(heard, heard, st.integers(0, 100), st.integers(0, 100))
 def test_a_coalition_of_three_tenths_rejects_nothing_that_the_others_praise(honest, malicious, own, slack):
-    """Whatever it says, in whichever domains, and whoever proposes, with less than half of all weight."""
-    own = min(own, weigh(honest) + weigh(malicious))
+    """Whatever it says, in whichever domains, and whoever proposes; but see `is_allowed` where that is half of all."""
     rest = max(1, -(-7 * weigh(malicious) // 3) - weigh(honest) - own) + slack
     praising = [*((domain, weight, GOOD) for domain, weight, _ in honest), (0, rest, GOOD)]
-    assert judge(voice([*praising, *malicious]), own=own) in MERGED_VERDICTS
+    assert is_allowed([*praising, *malicious], own, judge(voice([*praising, *malicious]), own=own))
 
 
 @given(heard, heard, st.integers(0, 100), st.integers(0, 100))
@@ -289,18 +293,16 @@ def test_three_tenths_invent_no_sealed_rows(honest, malicious, score, own, slack
 def test_three_tenths_reject_and_prove_nothing_where_some_have_not_seen_the_rows(
     honest, malicious, lie, seen, own, slack
 ):
-    """All who look see a gain, and some do not look; or nobody sees one. Whoever proposes, with less than half."""
-    own = min(own, weigh(honest) + weigh(malicious))
+    """All who look see a gain, and some do not look; or nobody sees one. Whoever proposes."""
     rest = max(1, -(-7 * weigh(malicious) // 3) - weigh(honest) - own) + slack
     liars = [replace(liar, sealed=lie) for liar in voice(malicious)]
     praising = [Voice(domain, weight, GOOD, seen) for domain, weight, _ in honest]
-    assert judge([*praising, Voice(0, rest, GOOD), *liars], own=own) in (*MERGED_VERDICTS, *LOW[seen < 50])
+    verdict = judge([*praising, Voice(0, rest, GOOD), *liars], own=own)
+    said = [*honest, (0, rest, GOOD), *malicious]
+    assert is_allowed(said, own, verdict) or (verdict == Verdict.UNPROVEN and seen < 50)  # less than `min_benefit`
     disproving = [Voice(domain, weight, NEUTRAL, -1) for domain, weight, _ in honest]
     judged = compute_judgement(make_rules(), [*disproving, Voice(0, rest, NEUTRAL, -1), *liars], own, 3, False)
     assert not judged.sealed
-
-
-LOW = {True: (Verdict.UNPROVEN,), False: ()}  # a gain below `min_benefit` is none
 
 
 # --- Witnesses -----------------------------------------------------------------------------------------------

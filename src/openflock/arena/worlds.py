@@ -94,7 +94,9 @@ def share_rows(table: WorldTable, split: Split, seed: int) -> tuple[tuple[Party,
         random.Random(seed).shuffle(share)
     honest = table.nodes - count_malicious(table)
     parties = [
-        Party(min(amount), tuple(share[table.rows.held_out :]), tuple(share[: table.rows.held_out]), node >= honest)
+        Party(
+            next(iter(amount)), tuple(share[table.rows.held_out :]), tuple(share[: table.rows.held_out]), node >= honest
+        )
         for node, (amount, share) in enumerate(zip(amounts[:-1], shares, strict=False))
     ]
     return tuple(parties), tuple(shares[-1])
@@ -138,7 +140,7 @@ def list_domains(cell: Cell) -> list[str]:
     if cell.attack.declare != "unheld":
         return list(table.domains)
     spare = [name for name in SKILLS if name not in table.domains] if table.data == BUILT_IN else []
-    return [*table.domains, *(spare or table.domains)[:1]]
+    return [*table.domains, *(spare or ["unheld"])[:1]]  # which no data has: rows of it cannot be drawn
 
 
 def _divide(count: int, parts: int, place: int) -> int:

@@ -81,6 +81,10 @@ def test_rows_are_not_sealed_without_a_place_to_keep_them(tmp_path):
     config, store = parse_config({"domains": ["reverse"], "rows": {"sealed": 4}}), DirectoryStore(tmp_path)
     with pytest.raises(SettingsError, match=r"rows\.sealed: say with --chest DIR"):
         prepare_rules(config, store, None)
+    with pytest.raises(SettingsError, match="is the store, where all look"):
+        prepare_rules(config, store, tmp_path)
+    with pytest.raises(SettingsError, match="nothing is sealed"):
+        prepare_rules(parse_config({"domains": ["reverse"]}), store, tmp_path / "chest")
     assert not list(tmp_path.iterdir())
 
 

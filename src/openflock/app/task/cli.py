@@ -71,19 +71,21 @@ def create(
     creator = open_wallet(wallet, read_password(password_file))
     with open_blobs(store, cache) as blobs:
         created = create_task(web3, creator, parsed, blobs, factory, token, amount, console, chest)
-    command = write_command(created.task, rpc, store)
+    command, opening = write_command(created.task, rpc, store), ""
+    if parsed.rows.sealed:
+        opening = write_opening(created.task, rpc, store, chest)
     if as_json:
         names = ("task", "factory", "token", "domains")
-        chain = {"chain": web3.eth.chain_id, "join": command}
+        chain = {"chain": web3.eth.chain_id, "join": command, "open": opening}
         typer.echo(json.dumps({name: getattr(created, name) for name in names} | chain))
         return
     stakes = [parsed.stake] * (parsed.nodes_per_domain * len(created.domains))  # as the configuration expects them
     show_weaknesses(list_weaknesses(created.rules, stakes, parsed.nodes_per_domain), console)
     console.print(f"to take part, DOMAIN one of {', '.join(created.domains)}:", highlight=False)
     typer.echo(command)
-    if parsed.rows.sealed:
+    if opening:
         console.print("to open the sealed rows, round by round, for as long as the task runs:", highlight=False)
-        typer.echo(write_opening(created.task, rpc, store, chest))
+        typer.echo(opening)
 
 
 @commands.command("list")

@@ -41,6 +41,8 @@ def prepare_rules(config: Config, store: BlobStore, chest: Path | None) -> tuple
     Gives its domains, and the rules that bind all of it.
     """
     domains, sealed = list_data_domains(config), list[Digest]()
+    if chest and not config.rows.sealed:
+        raise SettingsError("--chest: nothing is sealed; set rows.sealed in the configuration, or leave it out")
     if config.rows.sealed:
         if chest is None:
             raise SettingsError("rows.sealed: say with --chest DIR where to keep what you will open round by round")
