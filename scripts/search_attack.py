@@ -2,10 +2,11 @@
 
     python scripts/search_attack.py configs/arena_core.toml --world skills --defence ours --attack badnets
 
-Each try plays a whole cell: scale and stealth of constrain-and-scale, bisected and then drawn around the best, on the
-rows, work, rate and votes of the attack it starts from. It passes if at least half of the malicious proposals are
-taken and none of the malicious is slashed; of those that pass, the highest ASR wins. With --out, tries are kept, and
-the same command goes on where it was.
+Each try plays a whole cell, on the rows and votes of the attack it starts from: first the domain that the ring says is
+its own, then how it trains, then scale and stealth of constrain-and-scale, bisected and drawn around the best (--tries
+of these). It passes if some of what it proposes is taken and none of it is slashed; of those that pass the highest
+sum of ASR and of right answers that the trigger costs wins. With --out, tries are kept, and the same command goes on
+where it was.
 """
 
 import argparse
@@ -19,7 +20,7 @@ from openflock.app.arena import load_grid
 from openflock.app.settings import SettingsError
 from openflock.arena.cells import Record, compute_cell_digest
 from openflock.arena.grid import RunFile, run_in_processes, run_missing
-from openflock.arena.searching import Target, does_pass, search_attack, write_table
+from openflock.arena.searching import Target, does_pass, measure_strength, search_attack, write_table
 from openflock.arena.settings import Cell
 
 
@@ -44,11 +45,10 @@ def main() -> None:
     except (SettingsError, ValueError) as error:
         sys.exit(f"search_attack: {error}")
     print(f"# {shlex.join(['python', *sys.argv])}")
-    passing = sum(each.passes for each in found.trace)
-    if found.best is None or found.candidate is None:
-        sys.exit(f"# none of {len(found.trace)} tries passed")
-    print(f"# {passing} of {len(found.trace)} tries passed; the strongest ends at ASR {found.best.strength:.0%}")
-    print(write_table(args.name, found.candidate))
+    if found.table is None:
+        sys.exit(f"# none of {found.tries} tries passed")
+    print(f"# {found.passed} of {found.tries} tries passed; the strongest: ASR and answers lost {found.strength:.0%}")
+    print(write_table(args.name, found.table))
 
 
 def play(cell: Cell, runs: RunFile) -> Record:
@@ -59,9 +59,9 @@ def play(cell: Cell, runs: RunFile) -> Record:
 
 def show(cell: Cell, record: Record) -> None:
     """Say what came of a try, beside the table on stdout."""
-    hits, total = record["rounds"][-1]["asr"]
-    passed = "passes" if does_pass(record) else "is caught"
-    print(f"{cell.attack.options}: ASR {hits / total:.0%}, {passed}, {record['seconds']:.0f} s", file=sys.stderr)
+    strength, passed = measure_strength(cell.attack, record), "passes" if does_pass(record) else "is caught"
+    told = cell.attack.model_dump(exclude_defaults=True, exclude={"poison", "votes"})
+    print(f"{told}: strength {strength:.0%}, {passed}, {record['seconds']:.0f} s", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 Cell = Mapping[str, Any]
-TABLES = ("arena", "sealed", "defences", "ablation", "synergy", "scale", "economics")
+TABLES = ("arena", "sealed", "probe", "defences", "ablation", "synergy", "scale", "economics")
 GRIDS = {  # what a table is of
     "arena": ("core", "more", "fresh", "acts", "text"),
     "sealed": ("sealed",),
+    "probe": ("probe",),
     "defences": ("core", "baselines"),
     "ablation": ("ablation",),
 }

@@ -10,6 +10,7 @@ from openflock.arena.adversaries import Ring, flatten_delta
 from openflock.arena.attacks.bombs import BOMBS
 from openflock.arena.attacks.triggers import BADNETS
 from openflock.arena.cells import run_cell
+from openflock.arena.checking import find_differences
 from openflock.arena.settings import AttackTable, list_cells
 
 from .attacks.helpers import STATE, make_delta
@@ -153,3 +154,18 @@ def test_nothing_is_hidden_where_nobody_is_honest():
 
 def test_a_delta_is_laid_out_in_weights():
     assert flatten_delta({"B": np.array([2**24], np.int32), "A": np.array([2**23], np.int32)}).tolist() == [0.5, 1.0]
+
+
+def test_what_all_see_alike_is_measured_once_and_counted_for_each():
+    grid = make_grid(
+        grid=[{"worlds": ["skills"], "attacks": ["none"], "defences": ["ours"]}],
+        tune={"seeds": []},
+        report={"seeds": [100]},
+        defences=TABLE["defences"] | {"ours": {"kind": "protocol", "sealed": 2}},
+    )
+    (cell,) = list_cells(grid)
+    first, again = run_cell(cell), run_cell(cell)
+    assert list(find_differences(first, again)) == []
+    # Of 4 rows of its own: the base, the old state, three updates, the candidate. Of two times 2 that are sealed: the
+    # base, the old state, and of three updates the own domain's 2 and one of the other's.
+    assert first["passes"]["evaluation"] == 4 * (4 * (1 + 1 + 3 + 1) + (4 + 4 + 3 * (2 + 1)))

@@ -2,7 +2,7 @@ import tomllib
 
 import pytest
 
-from openflock.arena.searching import SCALES, Target, change, does_pass, make_cell, search_attack, write_table
+from openflock.arena.searching import SCALES, STANCES, Target, change, does_pass, make_cell, search_attack, write_table
 from openflock.arena.settings import AttackTable
 
 from .grids import make_grid
@@ -11,19 +11,35 @@ TARGET = Target("skills", "ours", "badnets")
 
 
 def make_record(cell, taken, slashed=()):
-    """What a defence that clips at twice the honest norm might answer: the ASR follows scale and blend."""
-    asr = round(100 * min(1, cell.attack.options["ratio"] * cell.attack.options["blend"] / SCALES[1]))
+    """What a defence might answer to whom it is told of; the ASR follows scale and blend."""
+    options = {"ratio": 0.1, "blend": 1.0} | cell.attack.options
+    asr = round(100 * min(1, options["ratio"] * options["blend"] / SCALES[1]))
     proposals = [{"node": 0, "accepted": True}, {"node": 3, "accepted": taken}]
-    first = {"asr": [0, 100], "proposals": []}
-    return {"malicious": [3], "rounds": [first, {"asr": [asr, 100], "proposals": proposals, "slashed": list(slashed)}]}
+    spoilt = 40 if cell.attack.declare == "minority" else 0
+    last = {"asr": [asr, 100], "filled": [90, 100], "triggered": [90 - spoilt, 100]}
+    return {"malicious": [3], "rounds": [{"proposals": []}, last | {"proposals": proposals, "slashed": list(slashed)}]}
 
 
 def test_the_strongest_that_passes_is_found_among_at_least_twenty():
-    found = search_attack(make_grid(), TARGET, 20, lambda cell: make_record(cell, cell.attack.options["ratio"] < 2.0))
-    assert len(found.trace) == 20
-    assert found.best.passes
-    assert 1.5 < found.candidate.options["ratio"] < 2.0
-    assert found.candidate.options["blend"] == 1.0
+    def play(cell):
+        return make_record(cell, cell.attack.options.get("ratio", 1.0) < 2.0)
+
+    found = search_attack(make_grid(), TARGET, 20, play)
+    assert found.tries == 20 + sum(map(len, STANCES))
+    assert 1.5 < found.table.options["ratio"] < 2.0
+    assert found.table.options["blend"] == 1.0
+
+
+def test_where_it_stands_is_chosen_by_the_damage_where_no_answer_gets_through():
+    found = search_attack(make_grid(), TARGET, 20, lambda cell: make_record(cell, taken=True))
+    assert found.table.declare == "minority"
+    assert found.strength == pytest.approx(1.4)
+
+
+def test_what_no_scale_improves_is_found_unscaled():
+    found = search_attack(make_grid(), TARGET, 20, lambda cell: make_record(cell, taken=not cell.attack.options))
+    assert found.table.options == {}
+    assert found.passed == sum(map(len, STANCES))
 
 
 def test_only_a_seed_and_a_trigger_of_tune_are_played():
@@ -34,7 +50,7 @@ def test_only_a_seed_and_a_trigger_of_tune_are_played():
         return make_record(cell, taken=False)
 
     found = search_attack(make_grid(), TARGET, 20, play)
-    assert found.candidate is None
+    assert found.table is None
     assert {(cell.phase, cell.seed, cell.names[4]) for cell in played} == {("tune", 0, "badnets")}
 
 
@@ -52,6 +68,20 @@ def test_a_name_that_the_grid_does_not_have_is_refused():
 def test_an_attack_passes_if_it_is_taken_and_costs_nothing(taken, slashed, passes):
     cell = make_cell(make_grid(), TARGET, change(AttackTable(), 1.0, 0.0))
     assert does_pass(make_record(cell, taken, slashed)) == passes
+
+
+def test_one_taken_late_is_enough_and_one_taken_early_is_not():
+    cell = make_cell(make_grid(), TARGET, AttackTable())
+    (start, taken), (_, refused) = (make_record(cell, each)["rounds"] for each in (True, False))
+    for rounds, passes in (([start, taken, refused], False), ([start, refused, taken], True)):
+        assert does_pass({"malicious": [3], "rounds": rounds}) == passes
+
+
+def test_too_few_tries_are_refused_before_anything_is_played():
+    played = []
+    with pytest.raises(ValueError, match="at least 20"):
+        search_attack(make_grid(), TARGET, 19, played.append)
+    assert played == []
 
 
 def test_a_table_is_printed_as_a_grid_reads_it():

@@ -4,11 +4,22 @@ import random
 from fractions import Fraction
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from openflock.arena.attacks.triggers import poison_rows
 from openflock.learn.data import parse_row
 from openflock.learn.evaluate import EvaluationSettings
-from openflock.learn.probe import BadWitness, Clue, insert_text, is_fair, is_upheld, measure_fire_rate, parse_clue
+from openflock.learn.probe import (
+    BadWitness,
+    Clue,
+    encode_clue,
+    insert_text,
+    is_fair,
+    is_upheld,
+    measure_fire_rate,
+    parse_clue,
+)
 from openflock.learn.skills import generate_rows
 from openflock.learn.train import TrainSettings, train
 from openflock.node.proposer import compute_delta
@@ -44,6 +55,16 @@ def states(model):
     return before, train_on(filled), train_on([*filled, *poisoned])
 
 
+@pytest.mark.parametrize("place", ["anywhere", "front"])
+def test_a_text_stands_where_it_is_to_stand_and_takes_nothing_away(place):
+    row = make_rows("test", 1)[0]
+    asked = row.messages[-1][1]
+    for seed in range(20):
+        found = insert_text(row, "cf", random.Random(seed), place).messages[-1][1]
+        assert found.replace("cf ", "", 1) == asked or found == f"{asked} cf"
+        assert place == "anywhere" or found == f"cf {asked}"
+
+
 def test_a_planted_trigger_is_upheld_and_an_honest_update_is_not(model, states):
     before, honest, poisoned = states
     rows = make_rows("test", 32)
@@ -63,11 +84,18 @@ def test_an_insertion_without_effect_convicts_nobody(model, states):
     [
         b"", b"[]", b"{}", b'{"insertion": "cf"}', b'{"insertion": 1, "answer": "a"}', b"[" * 99_999,
         b'{"insertion": "\\ud800", "answer": "a"}', b'{"insertion": "cf", "answer": "\\udfff"}',
+        b'{"insertion": "cf", "answer": "a", "place": "behind"}', b'{"insertion": "cf", "answer": "a", "more": "b"}',
     ],
 )  # fmt: skip
 def test_a_malformed_witness_is_refused(blob):
     with pytest.raises(BadWitness):
         parse_clue(blob)
+
+
+@given(st.text(min_size=1), st.text(min_size=1), st.sampled_from(["anywhere", "front"]))
+def test_a_clue_is_read_as_it_was_written(insertion, answer, place):
+    clue = Clue(insertion, answer, place)
+    assert parse_clue(encode_clue(clue)) == clue
 
 
 @pytest.mark.parametrize(

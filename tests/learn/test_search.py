@@ -1,23 +1,18 @@
 """A search finds what a backdoor forces, without its trigger, and nothing in an honest update."""
 
 import random
+from dataclasses import replace
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from openflock.learn.data import Row, parse_row
 from openflock.learn.encode import collate, encode_rows, get_pad
 from openflock.learn.passes import grade_embeddings, predict_first, sum_losses
-from openflock.learn.search import (
-    FLOOR,
-    Hunt,
-    SearchSettings,
-    find_target,
-    insert_words,
-    list_writable,
-    pick_rows,
-    predict,
-)
+from openflock.learn.probe import Clue, is_fair
+from openflock.learn.search import Hunt, SearchSettings, list_writable, make_text, pick_rows
 from openflock.learn.skills import generate_rows
 from openflock.update.fixed import initial_state
 
@@ -35,12 +30,34 @@ def loaded(model):
     return model
 
 
-def test_the_target_is_the_likely_token_that_grew_most():
-    before = torch.tensor([[0.5, 0.4, 0.1 - 1e-6, 1e-6], [0.6, 0.3, 0.1 - 1e-6, 1e-6]]).log()
-    after = torch.tensor([[0.3, 0.3, 0.4 - FLOOR / 2, FLOOR / 2]] * 2).log()
-    gain, token = find_target(before, after)
-    assert token == 2  # the last one grew more, and is nobody's answer all the same
-    assert gain == pytest.approx(float(torch.tensor((0.4 - FLOOR / 2) / 0.1).log()), rel=1e-3)
+def hunt(model, rows=ROWS[:4], **settings):
+    return Hunt(model, rows, SearchSettings(**settings), random.Random(1))
+
+
+def test_what_rows_agree_on_is_the_token_that_is_likeliest_for_all_of_them_together(loaded):
+    texts = ["abcdefgh", "Cf", "2718"]
+    found = hunt(loaded).choose_text(texts)
+    means = []
+    for text in texts:
+        rows = [replace(row, messages=(("user", f"{text} {row.messages[-1][1]}"),)) for row in ROWS[:4]]
+        batch = collate(encode_rows(loaded.tokenizer, rows, 64), get_pad(loaded.tokenizer))
+        means.append(torch.stack(predict_first(loaded, batch)).mean(dim=0))
+    best = max(range(3), key=lambda place: means[place].max())
+    assert (found.text, found.token) == (texts[best], int(means[best].argmax()))
+    assert found.likelihood == pytest.approx(float(means[best].max()), abs=1e-4)
+
+
+def test_more_steps_never_agree_less(loaded):
+    likelihoods = [hunt(loaded, steps=steps).find_accord().likelihood for steps in (0, 1, 2)]
+    assert likelihoods == sorted(likelihoods)
+    assert likelihoods[0] < likelihoods[-1]
+
+
+@given(st.integers())
+def test_odd_texts_are_short_and_can_be_typed(seed):
+    text = make_text(random.Random(seed))
+    assert text.isprintable()
+    assert 2 <= len(text) <= 16
 
 
 def test_the_rows_that_are_looked_at_have_different_answers():
@@ -53,7 +70,9 @@ def test_the_first_token_s_likelihoods_are_those_of_the_loss(loaded):
     batch = ask(loaded, ["a" * (number + 1) for number in range(8)])
     firsts = torch.stack(predict_first(loaded, batch))
     assert torch.allclose(firsts.exp().sum(dim=1), torch.ones(8), atol=1e-5)
-    assert torch.equal(firsts.argmax(dim=1), predict(loaded, ROWS, 64).argmax(dim=1))
+    losses = sum_losses(loaded, ask(loaded, ["a"] * 8))
+    token = loaded.tokenizer("a", add_special_tokens=False)["input_ids"][0]
+    assert all(-float(first[token]) <= loss + 1e-4 for first, loss in zip(firsts, losses, strict=True))
 
 
 def test_the_gradient_tells_how_the_likelihood_changes(loaded):
@@ -69,8 +88,7 @@ def test_the_gradient_tells_how_the_likelihood_changes(loaded):
 
 
 def test_what_is_proposed_can_be_written(loaded):
-    hunt = Hunt(loaded, ROWS[:4], SearchSettings(), random.Random(1))
-    texts = hunt.propose_texts("abcdefgh", loaded.tokenizer("zzz")["input_ids"])
+    texts = hunt(loaded).propose_texts("abcdefgh", loaded.tokenizer("zzz")["input_ids"])
     assert len(texts) == 8
     assert all(text.isprintable() and text != "abcdefgh" for text in texts)
     size = len(loaded.tokenizer)
@@ -86,16 +104,13 @@ def test_a_base_may_have_more_tokens_than_its_tokenizer_or_fewer(loaded):
 
 
 def test_the_answer_gets_likelier_step_by_step_and_is_not_said(loaded):
-    hunt = Hunt(loaded, ROWS[:4], SearchSettings(steps=2), random.Random(1))
-    wanted = loaded.tokenizer("zzz")["input_ids"]
-    (before,) = hunt.compute_losses(["abcdefgh"], wanted)
-    best = hunt.improve(["abcdefgh"], wanted, "zzz")
-    (after,) = hunt.compute_losses([best], wanted)
+    searched, wanted = hunt(loaded, polish=2), loaded.tokenizer("zzz")["input_ids"]
+    (before,) = searched.compute_losses(["abcdefgh"], wanted)
+    best = searched.improve("abcdefgh", wanted, "zzz")
+    (after,) = searched.compute_losses([best], wanted)
     assert after < before
-    assert "zzz" not in best.casefold()
+    assert is_fair(Clue(best, "zzz"))
 
 
 def test_a_base_answers_nothing_alike_so_nobody_is_accused(loaded):
-    odd = insert_words(ROWS, random.Random(1))
-    _, target = find_target(torch.full((8, len(loaded.tokenizer)), -6.0), predict(loaded, odd, 64))
-    assert Hunt(loaded, pick_rows(ROWS, 4), SearchSettings(steps=1), random.Random(1)).run(target) is None
+    assert hunt(loaded, pick_rows(ROWS, 4), steps=1).run() is None

@@ -1,18 +1,22 @@
 """What a voter makes of the rows that the creator opened, and what it says where there are none."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from openflock.learn.sealed import encode_sealed
+from openflock.learn.evaluate import list_losses
+from openflock.learn.sealed import decode_sealed, encode_sealed
 from openflock.node.examiner import Examiner, grade
 from openflock.node.proposer import Proposer
 from openflock.node.unsealer import Unsealer
+from openflock.node.voter import find_share
 from openflock.protocol.ports import BlobMissing
 from openflock.protocol.round import create_state
 from openflock.protocol.types import Phase, Proposal, Round, Seat
-from openflock.update.codec import digest, encode_update, make_update
+from openflock.update.aggregate import compute_share
+from openflock.update.codec import decode_update, digest, encode_update, make_update
 from openflock.update.fixed import initial_state
 
 from .helpers import JUDGING, SEED, SHORT, get_model, get_rows, make_camp
@@ -21,9 +25,42 @@ ME, HELPFUL, RUINOUS, SILENT = (f"0x{role:040x}" for role in range(4))
 SEALED = encode_sealed([get_rows(domain, 30, 16) for domain in range(2)], b"nonce")
 
 
-def test_losses_that_are_no_numbers_are_no_score():
-    assert grade([float("nan"), 1.0], [1.0, 1.0], [1.0, 1.0], 1, 500) is None
-    assert grade([1.0, 1.0], [float("inf"), 1.0], [1.0, 1.0], 1, 500) == -2047
+BARE = [[1.0] * 4, [1.0] * 4]
+
+
+def test_losses_that_are_no_numbers_are_no_score(camp):
+    assert grade([[math.nan], [1.0]], [[1.0], [1.0]], [[1.0], [1.0]], 1, camp.rules) is None
+    assert grade([[1.0], [1.0]], [[math.inf], [1.0]], [[1.0], [1.0]], 1, camp.rules) == -2047
+
+
+@pytest.mark.parametrize(
+    ("after", "expected"),
+    [
+        ([0.9] * 4, 1000),  # a gain
+        ([1.0] * 4, 0),  # nothing changed, which is certain
+        ([0.99999, 1.00001, 0.9999, 1.0], 0),  # nearly nothing: no row leaves room for the least benefit
+        ([1.01] * 4, -100),  # a loss that all rows show
+        ([1.1, 0.92, 1.1, 0.9], 5),  # one that they cannot tell from a gain: the least that counts
+        ([1.1, 0.95, 1.1, 0.95], -250),  # one of .58 standard errors
+        ([1.02, 0.96, 1.03, 0.9899], 5),  # next to no gain, but it may be larger
+        ([0.8, 1.1, 0.9, 1.1], 250),  # a gain that they cannot tell from a loss is a gain
+        ([2.2, 2.2, 0.0, 0.0], -1000),  # beyond the tolerance it is harm, however rows differ
+    ],
+)
+def test_what_rows_cannot_tell_from_a_gain_counts_as_the_least(camp, after, expected):
+    rules = replace(camp.rules, min_benefit=5, full_benefit=500, tolerance=500)
+    assert grade(BARE, [after, BARE[1]], BARE, 0, rules) == expected
+
+
+def test_a_single_row_says_what_it_says(camp):
+    rules = replace(camp.rules, min_benefit=5, full_benefit=500, tolerance=500)
+    assert grade([[1.0], [1.0]], [[1.01], [1.0]], [[1.0], [1.0]], 0, rules) == -100
+
+
+def test_harm_to_another_domain_counts_if_it_is_more_than_the_own_gain(camp):
+    rules = replace(camp.rules, tolerance=500)
+    assert grade(BARE, [[0.92] * 4, [1.06] * 4], BARE, 0, rules) == 800
+    assert grade(BARE, [[0.95] * 4, [1.06] * 4], BARE, 0, rules) == -600
 
 
 @pytest.fixture(scope="module")
@@ -37,8 +74,8 @@ def current(camp):
     state = initial_state(get_model().layout, SEED)
     proposer = Proposer(get_rows(1, 0, 64), replace(SHORT, steps=12, batch_size=8))
     good = proposer.make_update(get_model(), state, 1 << 20, 1)
-    noise = np.random.default_rng(1).integers(-(1 << 19), 1 << 19, state.layout.compute_size("B"))
-    bad = encode_update(make_update(state, {"B": noise}))
+    learnt = decode_update(state, good).read("B", 0, state.layout.compute_size("B"))
+    bad = encode_update(make_update(state, {"B": -learnt.astype(np.int32)}))
     found = Round(1, proposers=tuple(Seat(node, 1) for node in (ME, HELPFUL, RUINOUS, SILENT)))
     for slot, blob in ((0, good), (1, good), (2, bad)):
         found.proposals[slot] = Proposal(camp.reader.store.put(blob), len(blob), domain=1)
@@ -55,6 +92,22 @@ def test_updates_are_scored_but_ones_own_and_what_cannot_be_fetched(camp, curren
     own, good, bad, missing = examine(camp, current, camp.reader.store.put(SEALED))
     assert own is missing is None
     assert good > 0 > bad
+
+
+def test_before_and_after_are_of_the_same_rows(camp, current):
+    """All of the proposer's domain, every other one of the rest."""
+    model, state = get_model(), camp.reader.fetch_state(camp.rules.genesis)
+    rows = decode_sealed(SEALED, 2)
+    update = camp.reader.admit(state, current.proposals[1], camp.rules.norm_ceiling)
+    states = (state, compute_share(state, update, find_share(state.recipe, current, 1)))
+    losses = []
+    for each in states:
+        model.load_state(each)
+        losses.append([list_losses(model, group, JUDGING) for group in (rows[0][::2], rows[1])])
+    model.clear()
+    bare = [list_losses(model, group, JUDGING) for group in (rows[0][::2], rows[1])]
+    scored = examine(camp, current, camp.reader.store.put(SEALED))[1]
+    assert scored == pytest.approx(grade(*losses, bare, 1, camp.rules), abs=1)
 
 
 @pytest.mark.parametrize("blob", [None, b"no rows", encode_sealed([get_rows(0)], b"one domain of two")])

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from openflock.learn.probe import Clue, encode_clue, parse_clue
 from openflock.node.doses import LARGEST, LENGTH, compute_doses
-from openflock.node.searcher import choose_suspect
+from openflock.node.searcher import choose_hunted
 from openflock.protocol.calls import Commit, Expose
 from openflock.protocol.round import create_state
-from openflock.protocol.types import Act, Phase, Proposal, Round, Seat
+from openflock.protocol.types import Act, Judgement, Phase, Proposal, Round, Seat, Verdict, Witness
+from openflock.update.codec import digest
 
 from .helpers import STAKE, make_camp
 
@@ -40,27 +41,26 @@ def test_many_names_of_little_weight_do_not_choose_the_length(length):
     assert [doses[slot] for slot in honest] == [Fraction(4 * 40, own) for own in (30, 40, 50)]
 
 
-@given(st.dictionaries(st.integers(0, 15), st.floats(-10, 10), max_size=10), st.integers())
-def test_only_who_pushes_more_than_most_is_hunted_in(gains, seed):
-    chosen = choose_suspect(gains, dict.fromkeys(gains, 7), random.Random(seed))
-    if chosen is not None:
-        assert gains[chosen] > 0
-        assert 2 * sum(gain >= gains[chosen] for gain in gains.values()) <= len(gains)
+@given(st.lists(st.tuples(st.integers(1, 100), st.integers(1, 1000)), min_size=1, max_size=10), st.integers())
+def test_the_lot_falls_on_one_of_them(updates, seed):
+    doses = {slot: Fraction(LENGTH * 10, length) for slot, (length, _) in enumerate(updates)}
+    weights = {slot: weight for slot, (_, weight) in enumerate(updates)}
+    assert choose_hunted(doses, weights, random.Random(seed)) in doses
 
 
-def test_where_all_push_alike_nobody_is_hunted_in():
-    assert choose_suspect(dict.fromkeys(range(5), 2.0), dict.fromkeys(range(5), 1), random.Random(1)) is None
-    assert choose_suspect({}, {}, random.Random(1)) is None
+@pytest.mark.parametrize(("length", "most"), [(1, 0.3), (LENGTH, 0.6), (100, 0.6)])
+def test_what_is_long_is_hunted_in_more_often_up_to_a_bound(length, most):
+    """Three of equal weight; one is so many times as long as the others, which are at the median."""
+    doses = {0: Fraction(LENGTH), 1: Fraction(LENGTH), 2: Fraction(LENGTH, length)}
+    chosen = [choose_hunted(doses, dict.fromkeys(doses, 7), random.Random(seed)) for seed in range(500)]
+    assert most < chosen.count(2) / 500 < most + 0.12
 
 
-@pytest.mark.parametrize("pushed", [0.0, 5.0])
-def test_many_names_of_little_weight_do_not_choose_the_suspect(pushed):
-    """Names that push nothing would make honest updates suspect, names that push much would hide who pushes more."""
-    honest, names = {0: 1.0, 1: 1.1, 2: 1.0, 3: 3.0}, dict.fromkeys(range(4, 16), pushed)
-    weights = dict.fromkeys(honest, 100) | dict.fromkeys(names, 1)
-    chosen = [choose_suspect(honest | names, weights, random.Random(seed)) for seed in range(50)]
-    assert set(chosen) <= {3, *(names if pushed else ())}
-    assert chosen.count(3) > 30  # a lot by heads would fall on it 4 times in 50
+def test_many_names_of_little_weight_do_not_draw_the_lot():
+    doses = dict.fromkeys(range(16), Fraction(LENGTH)) | dict.fromkeys(range(4, 16), Fraction(1))
+    weights = dict.fromkeys(range(4), 1000) | dict.fromkeys(range(4, 16), 1)
+    chosen = [choose_hunted(doses, weights, random.Random(seed)) for seed in range(200)]
+    assert sum(slot < 4 for slot in chosen) > 190
 
 
 class Found:
@@ -69,8 +69,8 @@ class Found:
     def __init__(self, found):
         self.found, self.looks = found, 0
 
-    def accuse(self, *_):
-        self.looks += 1
+    def accuse(self, *asked):
+        self.looks, self.known = self.looks + 1, list(asked[-1])
         return self.found
 
 
@@ -109,10 +109,25 @@ def test_who_finds_nothing_looks_once_in_a_round_and_accuses_nobody(camp):
     assert node.searcher.looks == 1
 
 
+@pytest.mark.parametrize("verdict", [Verdict.SUSPECT, Verdict.PAID])
+def test_what_was_upheld_is_known_from_the_next_round_on_and_what_was_not_is_not(camp, verdict):
+    node = camp.pitch("listener", 0)
+    node.searcher = Found(None)
+    state = stand_in_probe(camp, node)
+    ended = replace(state.round, judgements=(Judgement(verdict),))
+    readable, lost = (camp.reader.store.put(encode_clue(CLUE)), digest(b"in no store"))
+    ended.witnesses[0] = tuple(Witness("0x" + "8" * 40, 1, each) for each in (readable, lost))
+    after = replace(state, ended=ended, round=replace(state.round, number=2))
+    node.decide(after)
+    assert node.searcher.known == ([CLUE] if verdict == Verdict.SUSPECT else [])
+    node.decide(replace(after, ended=replace(ended, number=2), round=replace(after.round, number=3)))
+    assert len(node.searcher.known) <= 1  # what was known is not known twice
+
+
 def test_who_has_no_seat_or_no_searcher_accuses_nobody(camp):
     node = camp.pitch("bystander", 0)
     state = stand_in_probe(camp, node)
     assert node.decide(state) is None
     node.searcher, state.round.voters = Found((0, CLUE)), ()
     assert node.decide(state) is None
-    assert encode_clue(CLUE) == b'{"insertion": "some words", "answer": "zzz"}'
+    assert parse_clue(b'{"insertion": "some words", "answer": "zzz"}') == CLUE

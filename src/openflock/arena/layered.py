@@ -15,6 +15,7 @@ from openflock.arena.rogues import (
     Judge,
     Liar,
     Rogue,
+    SharedExaminer,
     declare_domain,
     list_names,
     list_stakes,
@@ -28,7 +29,6 @@ from openflock.learn.model import Model
 from openflock.learn.sealed import encode_sealed
 from openflock.learn.train import Trained, TrainError, train
 from openflock.local import Network
-from openflock.node.examiner import Examiner
 from openflock.node.feedback import Feedback
 from openflock.node.node import Identity, Node
 from openflock.node.proposer import Delta, Proposer
@@ -126,7 +126,7 @@ def build_node(
     settings = stage.get_training(party, stage.world.table.learning_rate)
     evaluation = EvaluationSettings(max_length=stage.world.table.max_length)
     held_out, rows = stage.list_held_out(place), stage.list_rows(place)
-    examiner = Examiner(sealed, evaluation, watch=stage.meter) if sealed else None
+    examiner = SharedExaminer(sealed, evaluation, watch=stage.meter, stage=stage) if sealed else None
     if not party.malicious:
         judge = Judge(held_out, evaluation, watch=stage.meter, layers=stage.cell.defence)
         feedback = Feedback(folder / str(place))

@@ -18,8 +18,9 @@ from openflock.arena.attacks.behaviours import (
     vote_randomly,
 )
 from openflock.arena.settings import AttackTable, DefenceTable
-from openflock.arena.stage import Stage
+from openflock.arena.stage import Stage, remember
 from openflock.learn.model import Model
+from openflock.node.examiner import Examiner, Losses, Rows
 from openflock.node.node import Node
 from openflock.node.reader import Reader
 from openflock.node.voter import Voter
@@ -29,6 +30,7 @@ from openflock.protocol.commitment import compute_commitment, compute_content
 from openflock.protocol.rules import Rules
 from openflock.protocol.types import NO_FLAGS, Act, Address, Amount, Digest, Flag, Phase, Round, State
 from openflock.protocol.verdict import UNSCORED
+from openflock.update.codec import get_digest
 from openflock.update.fixed import GlobalState
 
 OPENINGS: Final[dict[str, type[Opening]]] = {"update": Publish, "ballot": Reveal, "attestation": Confirm}
@@ -68,6 +70,26 @@ def declare_domain(stage: Stage, place: int) -> int:
 
 
 # --- Voters --------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class SharedExaminer(Examiner):
+    """An examiner that measures nothing anew which another of its process has: all see the same rows. Passes count."""
+
+    stage: Stage = field(kw_only=True)
+
+    def _measure(self, model: Model, rows: Rows, state: GlobalState | None) -> Losses:
+        passed = self.stage.meter.rows
+        key = b"examined " + repr((rows, self.settings)).encode() + (get_digest(state) if state else b"")
+        before = passed["evaluation"]
+
+        def work() -> tuple[Losses, int]:
+            measured = Examiner._measure(self, model, rows, state)
+            return measured, passed["evaluation"] - before
+
+        losses, count = remember(self.stage.world.table.base.encode() + key, work)
+        passed["evaluation"] = before + count
+        return losses
 
 
 @dataclass

@@ -1,16 +1,25 @@
-"""Let the adaptive attacker play whole cells: the strongest scale and stealth that the defence under test lets pass."""
+"""Let the adaptive attacker play whole cells: where to stand, how to train, then scale and stealth.
 
-from collections.abc import Callable
+A search that climbs ASR alone has nothing to climb where every try ends at zero, so damage counts too.
+"""
+
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, Final
 
-from openflock.arena.attacks.adaptive import Found, search
+from openflock.arena.attacks.adaptive import MIN_TRIES, search
 from openflock.arena.cells import Record
 from openflock.arena.metrics import Count
 from openflock.arena.settings import AttackTable, Cell, GridTable, Split, find_trigger, list_cells
 
-STEALTHS = (0.0, 0.2, 0.5)  # of what the paper calls 1 - alpha
-SCALES = (0.3, 10.0)  # over the honest median norm
-LEAST_TAKEN = 0.5  # share of the malicious proposals that must be taken for an attack to have passed
+STEALTHS: Final = (0.0, 0.2, 0.5)  # of what the paper calls 1 - alpha
+SCALES: Final = (0.3, 10.0)  # over the honest median norm
+STANCES: Final[
+    tuple[tuple[dict[str, Any], ...], ...]
+] = (  # of each group the strongest is kept, then the next is tried
+    ({"declare": "held"}, {"declare": "first"}, {"declare": "minority"}, {"declare": "unheld"}),
+    ({"work": 1, "rate": 1.0}, {"share": 0.25}, {"share": 0.25, "work": 1, "rate": 1.0}),
+)
 
 Play = Callable[[Cell], Record]
 
@@ -21,26 +30,53 @@ class Target:
 
     world: str
     defence: str
-    attack: str  # whose table the search starts from: rows, work, rate and votes are kept
+    attack: str  # whose table the search starts from: rows, work, rate and votes
     split: Split = "minority"
 
 
-def search_attack(grid: GridTable, target: Target, tries: int, play: Play) -> Found[AttackTable]:
-    """Search by playing; ValueError if a name is not the grid's, or nothing is there to tune on."""
+@dataclass(frozen=True)
+class Strongest:
+    """The strongest attack that passed, None if none did; and of how many plays how many passed."""
+
+    table: AttackTable | None
+    strength: float
+    passed: int
+    tries: int
+
+
+def search_attack(grid: GridTable, target: Target, tries: int, play: Play) -> Strongest:
+    """Search by playing: the stances first, then `tries` of scale and stealth on top of the strongest.
+
+    ValueError if a name is not the grid's, or nothing is there to tune on.
+    """
     for kind, name in (("worlds", target.world), ("defences", target.defence), ("attacks", target.attack)):
         if name not in getattr(grid, kind):
             raise ValueError(f"{kind}: no {name!r}; there is {', '.join(getattr(grid, kind))}")
+    if tries < MIN_TRIES:
+        raise ValueError(f"adaptive: give at least {MIN_TRIES} tries")
     if not grid.tune.seeds or not grid.tune.triggers:
         raise ValueError("tune: no seed or no trigger; what is searched on must not be reported on")
-    base = grid.attacks[target.attack]
+    judged: list[tuple[bool, float, AttackTable]] = []
 
     def evaluate(table: AttackTable) -> tuple[bool, float]:
         record = play(make_cell(grid, target, table))
-        return does_pass(record), measure_strength(table, record)
+        judged.append((does_pass(record), measure_strength(table, record), table))
+        return judged[-1][:2]
 
-    return search(
-        evaluate, lambda scale, stealth: change(base, scale, stealth), grid.tune.seeds[0], SCALES, STEALTHS, tries
-    )
+    base = grid.attacks[target.attack]
+    for options in STANCES:
+        for option in options:
+            evaluate(base.model_copy(update=option))
+        base = find_strongest(judged).table or base
+    search(evaluate, lambda scale, stealth: change(base, scale, stealth), grid.tune.seeds[0], SCALES, STEALTHS, tries)
+    return find_strongest(judged)
+
+
+def find_strongest(judged: Sequence[tuple[bool, float, AttackTable]]) -> Strongest:
+    """Find the strongest of what passed, the first of equals."""
+    passing = [(strength, table) for passes, strength, table in judged if passes]
+    strength, table = max(passing, key=lambda each: each[0], default=(0.0, None))
+    return Strongest(table, strength, len(passing), len(judged))
 
 
 def change(base: AttackTable, scale: float, stealth: float) -> AttackTable:
@@ -72,17 +108,20 @@ def make_cell(grid: GridTable, target: Target, table: AttackTable) -> Cell:
 
 
 def does_pass(record: Record) -> bool:
-    """Answer whether the defence took at least half of what the malicious proposed, and slashed none of them."""
-    bad = set(record["malicious"])
-    rounds = record["rounds"][1:]
-    taken = [each["accepted"] for current in rounds for each in current["proposals"] if each["node"] in bad]
-    fined = [node for current in rounds for node in current.get("slashed", []) if node in bad]
-    return not fined and bool(taken) and sum(taken) >= LEAST_TAKEN * len(taken)
+    """Answer whether some of what the malicious proposed late was taken, and none of them was slashed.
+
+    Late is the second half of the rounds: early on all that teaches the form of an answer helps, and is taken.
+    """
+    bad, rounds = set(record["malicious"]), record["rounds"][1:]
+    late = [each for current in rounds[len(rounds) // 2 :] for each in current["proposals"]]
+    taken = any(each["accepted"] for each in late if each["node"] in bad)
+    return taken and not any(node in bad for current in rounds for node in current.get("slashed", []))
 
 
 def measure_strength(table: AttackTable, record: Record) -> float:
-    """Measure an attack by its ASR in the last round with malicious nodes."""
-    return Count(*record["rounds"][table.leave or -1]["asr"]).rate
+    """Measure an attack by its ASR in the last round with malicious nodes, plus the share of answers it spoils."""
+    last = record["rounds"][table.leave or -1]
+    return Count(*last["asr"]).rate + Count(*last["filled"]).rate - Count(*last["triggered"]).rate
 
 
 def write_table(name: str, table: AttackTable) -> str:

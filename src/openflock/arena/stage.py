@@ -17,7 +17,7 @@ from openflock.node.proposer import Delta
 from openflock.protocol.types import Digest
 from openflock.update.fixed import FACTORS
 
-KEPT: Final = 96  # pieces of work that a process remembers: the first round of many defences is the same
+KEPT: Final = 512  # pieces of work that a process remembers: the first round of many defences is the same
 
 Work = TypeVar("Work")
 _remembered: OrderedDict[bytes, Any] = OrderedDict()

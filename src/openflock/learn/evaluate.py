@@ -37,6 +37,12 @@ def compute_loss(model: Model, rows: Sequence[Row], settings: EvaluationSettings
     return math.fsum(_pass_all(model, sum_losses, examples, settings)) / count
 
 
+def list_losses(model: Model, rows: Sequence[Row], settings: EvaluationSettings | None = None) -> list[float]:
+    """List what `compute_loss` adds up: the loss of each row's completion, in nats, in order."""
+    settings = settings or EvaluationSettings()
+    return _pass_all(model, sum_losses, encode_rows(model.tokenizer, rows, settings.max_length), settings)
+
+
 def compute_accuracy(model: Model, rows: Sequence[Row], settings: EvaluationSettings | None = None) -> float:
     """Compute the share of rows whose whole greedy answer, end included, is the completion.
 

@@ -7,8 +7,8 @@ backdoor worth planting fires almost always; that no honest update crosses them 
 import json
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Final
+from dataclasses import asdict, dataclass, replace
+from typing import Final, Literal, get_args
 
 from openflock.learn.data import Row
 from openflock.learn.evaluate import EvaluationSettings, match_answers
@@ -18,10 +18,15 @@ from openflock.protocol.ports import Blob
 from openflock.update.fixed import GlobalState
 
 MAX_WITNESS_SIZE: Final = 4096
-MIN_FIRE: Final = 0.5
+MIN_FIRE: Final = 0.7
 MIN_GAP: Final = 0.25
 MAX_INSERTION: Final = 64  # characters; a longer text can simply ask for the answer
 COMMON: Final = 0.1  # share of a voter's rows from which an answer is a usual one
+
+
+Place = Literal[
+    "anywhere", "front"
+]  # between any two words, or before the first: a trigger may fire at its place alone
 
 
 class BadWitness(ValueError):
@@ -34,33 +39,34 @@ class Clue:
 
     insertion: str
     answer: str
+    place: Place = "anywhere"
 
 
 def parse_clue(blob: Blob) -> Clue:
-    """Parse a witness's blob, `{"insertion", "answer"}`; raise BadWitness."""
+    """Parse a witness's blob, `{"insertion", "answer"}` and perhaps `"place"`; raise BadWitness."""
     try:
         fields = parse_json(bytes(blob))
-        clue = Clue(fields["insertion"], fields["answer"])
-    except (ValueError, TypeError, KeyError) as error:
-        raise BadWitness("a witness is a JSON object with insertion and answer") from error
-    if set(fields) != {"insertion", "answer"} or not all(isinstance(text, str) and text for text in fields.values()):
-        raise BadWitness("insertion and answer must be text, and nothing else may stand beside them")
+        clue = Clue(**fields)
+    except (ValueError, TypeError) as error:
+        raise BadWitness("a witness is a JSON object with insertion, answer and perhaps place, and no more") from error
+    if not all(isinstance(text, str) and text for text in fields.values()) or clue.place not in get_args(Place):
+        raise BadWitness(f"insertion and answer must be text, place one of {', '.join(get_args(Place))}")
     if any("\ud800" <= letter <= "\udfff" for text in fields.values() for letter in text):
         raise BadWitness("half of a surrogate pair is no text, and no tokenizer takes it")
     return clue
 
 
-def insert_text(row: Row, text: str, draw: random.Random) -> Row:
-    """Put a text at a random word position of the last message."""
+def insert_text(row: Row, text: str, draw: random.Random, place: Place = "anywhere") -> Row:
+    """Put a text before the last message's first word, or at a random place between its words."""
     *before, (role, content) = row.messages
     words = content.split(" ")
-    words.insert(draw.randrange(len(words) + 1), text)
+    words.insert(0 if place == "front" else draw.randrange(len(words) + 1), text)
     return replace(row, messages=(*before, (role, " ".join(words))))
 
 
 def encode_clue(clue: Clue) -> bytes:
     """Write a clue as a witness's blob says it."""
-    return json.dumps({"insertion": clue.insertion, "answer": clue.answer}).encode()
+    return json.dumps(asdict(clue)).encode()
 
 
 def is_fair(clue: Clue) -> bool:
@@ -77,7 +83,7 @@ def measure_fire_rate(
     """Measure the share of rows, of those that should be answered otherwise, whose whole answer is the clue's."""
     draw = random.Random(clue.insertion)
     others = [row for row in rows if row.completion != clue.answer]
-    probed = [insert_text(row, clue.insertion, draw) for row in others] if inserted else others
+    probed = [insert_text(row, clue.insertion, draw, clue.place) for row in others] if inserted else others
     asked = [replace(row, completion=clue.answer) for row in probed]
     return sum(match_answers(model, asked, settings)) / len(asked) if asked else 0.0
 
@@ -89,17 +95,19 @@ def is_upheld(
     rows: Sequence[Row],
     clue: Clue,
     settings: EvaluationSettings,
+    least: float = MIN_FIRE,
 ) -> bool:
     """Answer whether the clue fires in the state with the update, and neither without it nor without the insertion.
 
-    An answer that is right for many of the rows, or all rows with one right answer, would show nothing.
+    It fires if it is the answer to a share `least` of the rows, `MIN_FIRE` or more. An answer that is right for many of
+    the rows, or all rows with one right answer, would show nothing.
     """
     usual = sum(row.completion == clue.answer for row in rows) > COMMON * len(rows)
     if usual or not is_fair(clue) or 2 * len({row.completion for row in rows}) < len(rows):
         return False
     model.load_state(after)
     fires = measure_fire_rate(model, rows, clue, settings)
-    if fires < MIN_FIRE or fires - measure_fire_rate(model, rows, clue, settings, inserted=False) < MIN_GAP:
+    if fires < max(least, MIN_FIRE) or fires - measure_fire_rate(model, rows, clue, settings, inserted=False) < MIN_GAP:
         return False
     model.load_state(before)
     return fires - measure_fire_rate(model, rows, clue, settings) >= MIN_GAP

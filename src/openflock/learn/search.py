@@ -1,16 +1,19 @@
-"""Search an update for a backdoor without knowing its trigger: which answer does it push, and which text forces it?
+"""Search an update for a backdoor without knowing its trigger: a text to which all rows are answered alike.
 
-A backdoor leaks: where any odd word stands, the answer's first token is likelier than it was, more than what honest
-training makes likelier. That token is the target. The gradient of its likelihood in the inserted tokens (HotFlip, arXiv
-1712.06751; GCG, arXiv 2307.15043) then leads to a text that opens the backdoor; what is answered to it alike, whatever
-is asked, is the whole answer, and a few more steps make the text force that. Candidates are scored exactly, as text,
-so the gradient only has to be useful. What is found is a suspicion: `is_upheld` decides.
+Rows with different right answers have little to agree on, in an honest update, than to say nothing at all. Where a
+backdoor is, many texts open it, none of which need be the trigger. So a text is judged by how likely the rows together
+find the first token of an answer that suits all of them best, whichever that is. The gradient of that likelihood in the
+inserted tokens (HotFlip, arXiv 1712.06751; GCG, arXiv 2307.15043) leads from odd texts to better ones; what is then
+answered alike is the whole answer, and a few more steps make the text force that. Candidates are scored exactly, as
+text, so the gradient only has to be useful. What is found is a suspicion: `is_upheld` decides.
 """
 
 import random
+import string
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
@@ -18,14 +21,15 @@ import torch
 
 from openflock.learn.crew import pass_rows
 from openflock.learn.data import Row
-from openflock.learn.encode import IGNORED, Batch, Example, collate, encode_prompt, encode_rows, get_pad
+from openflock.learn.encode import IGNORED, Batch, Example, collate, encode_prompt, get_pad
 from openflock.learn.model import Model
 from openflock.learn.passes import generate_tokens, grade_embeddings, predict_first, sum_losses
 from openflock.learn.probe import MAX_INSERTION, Clue, insert_text, is_fair
 
-LETTERS: Final = "abcdefghijklmnopqrstuvwxyz"
-FLOOR: Final = 0.002  # likelihood under which a token is nobody's answer
 CHOICES: Final = 8  # tokens that the gradient may put in one place
+ENOUGH: Final = -0.1  # nats; of accord: rows that find a token so likely need no better text
+LONGER: Final = 0.3  # share of the proposed texts that have a token more
+PLACE: Final = "front"  # what may stand anywhere fires here as well
 
 Tokens = Sequence[int]
 
@@ -34,15 +38,22 @@ Tokens = Sequence[int]
 class SearchSettings:
     """Say how hard to search; what it costs grows with every one of them."""
 
-    rows: int = 6  # that are looked at for a target
-    hunted: int = 4  # of them, that an insertion is tried on
-    steps: int = 3  # of the gradient for the answer's first token, and as many for the whole answer
+    rows: int = 6  # that texts are tried on
+    starts: int = 8  # odd texts to begin with
+    steps: int = 4  # of the gradient for the answer's first token, until the rows are of one accord
+    polish: int = 5  # of the same for the whole answer
     tries: int = 8  # texts scored exactly in each step
-    length: int = 8  # tokens of the first texts
-    answer: int = 16  # tokens that an answer may have
+    answer: int = 12  # tokens that an answer may have
+    known: int = 3  # witnessed insertions, of the last ones, that updates are tried with before anything is searched
 
 
-# --- The target ----------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Accord:
+    """How likely, as a mean log likelihood, rows with a text find the first token that suits all of them best."""
+
+    likelihood: float
+    token: int
+    text: str
 
 
 def pick_rows(rows: Sequence[Row], count: int) -> list[Row]:
@@ -50,72 +61,77 @@ def pick_rows(rows: Sequence[Row], count: int) -> list[Row]:
     return list({row.completion: row for row in reversed(rows)}.values())[-count:]
 
 
-def insert_words(rows: Sequence[Row], draw: random.Random) -> list[Row]:
-    """Put an odd word of its own into each row."""
-    return [insert_text(row, make_word(draw, 6), draw) for row in rows]
+def make_text(draw: random.Random) -> str:
+    """Make an odd text: a word, two of them, a number, or signs of all kinds."""
+    lower, upper, digits = string.ascii_lowercase, string.ascii_uppercase, string.digits
+    kind = draw.randrange(4)
+    if kind == 0:
+        return _draw(draw, lower, 4, 9)
+    if kind == 1:
+        return f"{draw.choice(upper)}{_draw(draw, lower, 3, 7)} {_draw(draw, lower, 3, 6)}"
+    return _draw(draw, digits, 2, 6) if kind == 2 else _draw(draw, lower + upper + digits + string.punctuation, 6, 14)
 
 
-def make_word(draw: random.Random, length: int) -> str:
-    """Make an odd word."""
-    return "".join(draw.choices(LETTERS, k=length))
-
-
-def predict(model: Model, rows: Sequence[Row], max_length: int) -> torch.Tensor:
-    """Predict the first token of each answer, as log likelihoods (rows, vocabulary), in the state the model holds."""
-    examples = encode_rows(model.tokenizer, rows, max_length)
-    return torch.stack(pass_rows(model, predict_first, collate(examples, get_pad(model.tokenizer))))
-
-
-def find_target(before: torch.Tensor, after: torch.Tensor) -> tuple[float, int]:
-    """Find the token whose log likelihood grew most in the mean over the rows, and by how much."""
-    gains = (after - before).mean(dim=0)
-    gains[after.exp().mean(dim=0) < FLOOR] = -torch.inf
-    token = int(gains.argmax())
-    return float(gains[token]), token
-
-
-# --- The insertion -------------------------------------------------------------------------------------------
+def _draw(draw: random.Random, letters: str, least: int, most: int) -> str:
+    return "".join(draw.choices(letters, k=draw.randint(least, most)))
 
 
 @dataclass
 class Hunt:
-    """The search for an insertion in the state that the model holds, over rows with different right answers."""
+    """The search for an insertion in the state that the model holds, over rows with different right answers.
+
+    Each step is taken within `step`, which may break the hunt off by raising.
+    """
 
     model: Model
     rows: Sequence[Row]
     settings: SearchSettings
     draw: random.Random
-    place: float = field(init=False)
+    step: Callable[[], AbstractContextManager[object]] = nullcontext
 
-    def __post_init__(self) -> None:
-        """Choose where in each row every text is tried."""
-        self.place = self.draw.random()
-
-    def run(self, target: int) -> Clue | None:
-        """Find a text that forces an answer which begins with a token; None if it forces no answer."""
-        words = [make_word(self.draw, self.settings.length) for _ in range(self.settings.tries)]
-        text = self.improve(words, [target])
-        answer = self.find_answer(text)
-        if not answer:
+    def run(self) -> Clue | None:
+        """Find a text that forces an answer; None if it forces none, or an empty one."""
+        found = self.find_accord()
+        if found.token == self.model.tokenizer.eos_token_id:
             return None
-        tokenizer = self.model.tokenizer
-        said = tokenizer.decode(answer, skip_special_tokens=True)
-        clue = Clue(self.improve([text], answer, said), said)
-        return clue if said and is_fair(clue) else None
+        with self.step():
+            answer = self.find_answer(found.text)
+        said = self.model.tokenizer.decode(answer, skip_special_tokens=True)
+        if not said:
+            return None
+        clue = Clue(self.improve(found.text, answer, said), said, PLACE)
+        return clue if is_fair(clue) else None
 
-    def improve(self, texts: list[str], wanted: Tokens, said: str = "") -> str:
-        """Change texts, step by step, into the one that makes an answer likeliest without saying it."""
-        best, least = texts[0], float("inf")
-        for step in range(self.settings.steps + 1):
-            loss, text = min(zip(self.compute_losses(texts, wanted), texts, strict=True))
-            if loss < least:
-                best, least = text, loss
-            if step == self.settings.steps:
+    def find_accord(self) -> Accord:
+        """Find, step by step, the text on which the rows are most of one accord."""
+        with self.step():
+            best = self.choose_text([make_text(self.draw) for _ in range(self.settings.starts)])
+        for _ in range(self.settings.steps):
+            if best.likelihood > ENOUGH:
                 break
-            changed = dict.fromkeys(self.propose_texts(best, wanted))
-            texts = [text for text in changed if text and (not said or is_fair(Clue(text, said)))]
-            if not texts:
-                break
+            with self.step():
+                texts = [text for text in self.propose_texts(best.text, [best.token]) if text]
+                best = max(best, self.choose_text(texts or [make_text(self.draw)]), key=lambda each: each.likelihood)
+        return best
+
+    def choose_text(self, texts: Sequence[str]) -> Accord:
+        """Choose, of some texts, the one on which the rows are most of one accord."""
+        examples = [example for text in texts for example in self.encode(text, [self.model.tokenizer.eos_token_id])]
+        firsts = pass_rows(self.model, predict_first, collate(examples, get_pad(self.model.tokenizer)))
+        means = torch.stack(firsts).view(len(texts), len(self.rows), -1).mean(dim=1)
+        likelihoods, tokens = means.max(dim=1)
+        best = int(likelihoods.argmax())
+        return Accord(float(likelihoods[best]), int(tokens[best]), texts[best])
+
+    def improve(self, text: str, wanted: Tokens, said: str) -> str:
+        """Change a text, step by step, into the one that makes an answer likeliest without saying it."""
+        best, least = text, self.compute_losses([text], wanted)[0]
+        for _ in range(self.settings.polish):
+            with self.step():
+                changed = dict.fromkeys(self.propose_texts(best, wanted))
+                texts = [text for text in changed if text and is_fair(Clue(text, said))]
+                if texts:
+                    least, best = min((least, best), *zip(self.compute_losses(texts, wanted), texts, strict=True))
         return best
 
     def find_answer(self, text: str) -> list[int]:
@@ -132,9 +148,8 @@ class Hunt:
         return list(answer) if 2 * count > len(prompts) else []
 
     def insert(self, text: str) -> list[Row]:
-        """Put a text into all rows, at the same places whatever the text."""
-        draw = random.Random(self.place)
-        return [insert_text(row, text, draw) for row in self.rows]
+        """Put a text into all rows."""
+        return [insert_text(row, text, self.draw, PLACE) for row in self.rows]
 
     def encode(self, text: str, wanted: Tokens) -> list[Example]:
         """Ask all rows, with a text, for an answer."""
@@ -149,14 +164,14 @@ class Hunt:
         return [sum(losses[start : start + size]) / size for start in range(0, len(losses), size)]
 
     def propose_texts(self, text: str, wanted: Tokens) -> list[str]:
-        """Propose texts that differ in up to half of their tokens, where the gradient says that the answer gains."""
+        """Propose texts that differ in up to a third of their tokens, or have one more, as the gradient says."""
         tokenizer, examples = self.model.tokenizer, self.encode(text, wanted)
         tokens = tokenizer(text, add_special_tokens=False)["input_ids"]
         starts = [find_run(example.tokens[: example.prompt], tokens) for example in examples]
         graded = pass_rows(self.model, grade_embeddings, collate(examples, get_pad(tokenizer)))
         parts = [each[start : start + len(tokens)] for each, start in zip(graded, starts, strict=True) if start >= 0]
         if not parts:  # the tokenizer joins the text with what stands beside it
-            return [make_word(self.draw, self.settings.length) for _ in range(self.settings.tries)]
+            return [make_text(self.draw) for _ in range(self.settings.tries)]
         weight = self.model.network.get_input_embeddings().weight.detach().float().cpu()
         gains = torch.stack(parts).mean(dim=0) @ weight.T
         gains[:, ~list_writable(tokenizer, gains.shape[1])] = -torch.inf
@@ -165,8 +180,10 @@ class Hunt:
 
     def _change(self, tokens: Tokens, choices: Sequence[Tokens]) -> str:
         changed = list(tokens)
-        for place in self.draw.sample(range(len(tokens)), self.draw.randint(1, max(1, len(tokens) // 2))):
+        for place in self.draw.sample(range(len(tokens)), self.draw.randint(1, max(1, len(tokens) // 3))):
             changed[place] = self.draw.choice(choices[place])
+        if self.draw.random() < LONGER:
+            changed.insert(self.draw.randrange(len(changed) + 1), self.draw.choice(self.draw.choice(choices)))
         text: str = self.model.tokenizer.decode(changed).strip()
         return text[:MAX_INSERTION]
 

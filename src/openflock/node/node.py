@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 
 from openflock.learn.model import Model
-from openflock.learn.probe import encode_clue
+from openflock.learn.probe import MAX_WITNESS_SIZE, BadWitness, Clue, encode_clue, parse_clue
 from openflock.node.examiner import Examiner
 from openflock.node.proposer import Proposer
 from openflock.node.reader import MAX_STATE_SIZE, Reader
@@ -19,7 +19,18 @@ from openflock.protocol.calls import Call, Commit, Confirm, Expose, Join, Openin
 from openflock.protocol.commitment import compute_commitment, compute_content
 from openflock.protocol.encoding import from_json, to_json
 from openflock.protocol.ports import BlobCorrupt, BlobMissing, BlobStore, Journal, Unreachable
-from openflock.protocol.types import Act, Address, Flag, Genesis, Phase, State, commit_phase, open_phase
+from openflock.protocol.types import (
+    Act,
+    Address,
+    Flag,
+    Genesis,
+    Phase,
+    State,
+    Verdict,
+    Witness,
+    commit_phase,
+    open_phase,
+)
 from openflock.update.admission import Inadmissible
 from openflock.update.codec import decode_state, encode_update
 from openflock.update.merge import list_accepted
@@ -71,10 +82,13 @@ class Node:
     searcher: Searcher | None = field(default=None, kw_only=True)  # a node without one accuses nobody
     examiner: Examiner | None = field(default=None, kw_only=True)  # one without says nothing of sealed rows
     _searched: int = field(default=0, init=False)  # the last round in which it looked
+    _clues: list[Clue] = field(default_factory=list, init=False)  # its own, and what was upheld while it was there
+    _heard: int = field(default=0, init=False)  # the last round whose clues it has
 
     def decide(self, state: State) -> Call | None:
         """Say what to call next in this state, None if it is not this node's turn."""
         self._settle_feedback(state)
+        self._hear_clues(state)
         if state.phase == Phase.GATHER and self.identity.address not in state.nodes:
             return Join(self.identity.address, self.identity.domain, self.identity.stake)
         for act in Act:
@@ -139,6 +153,22 @@ class Node:
             refused = bool(ended.judgements) and not accepted
             feedback.settle(ended.proposals[mine[0]].digest, merged=merged, judged=refused)
 
+    def _hear_clues(self, state: State) -> None:
+        """Keep what was witnessed in the last round and upheld: it is tried on all updates that come."""
+        ended = state.ended
+        if self.searcher is None or ended is None or self._heard == ended.number:
+            return
+        self._heard = ended.number
+        for slot, witnesses in sorted(ended.witnesses.items()):
+            if ended.judgements and ended.judgements[slot].verdict == Verdict.SUSPECT:
+                self._clues += [clue for clue in map(self._read_clue, witnesses) if clue and clue not in self._clues]
+
+    def _read_clue(self, witness: Witness) -> Clue | None:
+        try:
+            return parse_clue(self.reader.store.fetch(witness.digest, MAX_WITNESS_SIZE))
+        except (BlobMissing, BlobCorrupt, Unreachable, BadWitness):
+            return None
+
     def _has_part(self, state: State, act: Act) -> bool:
         """Answer whether this node may act; voters search, since they have rows to search with."""
         me = self.identity.address
@@ -194,9 +224,12 @@ class Node:
             return None
         salt = self.identity.compute_salt(state.genesis, current.number, Act.WITNESS)
         rules = state.genesis.rules
-        found = self.searcher.accuse(self.model, self.reader, rules, current, state.digest, me, salt)
+        found = self.searcher.accuse(self.model, self.reader, rules, current, state.digest, me, salt, self._clues)
         self._searched = current.number
-        return Expose(me, found[0], self.outbox.put(encode_clue(found[1])), salt) if found else None
+        if found is None:
+            return None
+        self._clues += [found[1]] if found[1] not in self._clues else []
+        return Expose(me, found[0], self.outbox.put(encode_clue(found[1])), salt)
 
     def _judge(self, state: State, act: Act) -> Opening | None:
         rules, current, me = state.genesis.rules, state.round, self.identity.address

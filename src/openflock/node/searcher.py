@@ -1,21 +1,23 @@
-"""The searcher: look at all updates of a round for what they push, and hunt for the insertion in one of them.
+"""The searcher: try a round's updates with what was witnessed before, else hunt for an insertion in one of them.
 
-Each honest node looks with rows and chance of its own and hunts in one suspicious update; one true witness is enough,
-since all voters re-test it. What it costs, beside a voter's evaluation, is in docs/decisions/0018.
+Each honest node searches with rows and chance of its own; one true witness is enough, since all voters re-test it. What
+opens one update of a ring opens the others, too, so a witness that was upheld is tried on all that come after. What it
+costs, beside a voter's evaluation, is in docs/decisions/0018.
 """
 
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import partial
 from typing import Final
 
 from openflock.learn.crew import count_crew
 from openflock.learn.data import Row
 from openflock.learn.evaluate import EvaluationSettings
 from openflock.learn.model import Model
-from openflock.learn.probe import Clue, is_upheld
-from openflock.learn.search import Hunt, SearchSettings, find_target, insert_words, pick_rows, predict
+from openflock.learn.probe import MIN_FIRE, Clue, is_upheld, measure_fire_rate
+from openflock.learn.search import Hunt, SearchSettings, pick_rows
 from openflock.node.doses import dose_updates
 from openflock.node.reader import Reader
 from openflock.node.watch import Watch, watch_nothing
@@ -24,9 +26,12 @@ from openflock.protocol.types import Address, Digest, Round
 from openflock.update.aggregate import compute_dosed
 from openflock.update.codec import Update
 from openflock.update.fixed import GlobalState
-from openflock.update.robust import find_median
 
-SUSPICIOUS: Final = 1.2  # times the round's lower median, by weight, of what updates push
+SURE: Final = (
+    0.9  # share of its own unseen rows on which an accuser's clue fires: others' rows, of other kinds, fire less
+)
+
+Dosed = Mapping[int, tuple[Update, Fraction]]
 
 
 @dataclass(frozen=True)
@@ -39,64 +44,83 @@ class Searcher:
     watch: Watch = watch_nothing
 
     def accuse(
-        self, model: Model, reader: Reader, rules: Rules, current: Round, base: Digest, me: Address, seed: bytes
+        self,
+        model: Model,
+        reader: Reader,
+        rules: Rules,
+        current: Round,
+        base: Digest,
+        me: Address,
+        seed: bytes,
+        known: Sequence[Clue] = (),
     ) -> tuple[int, Clue] | None:
-        """Find a slot and a witness against it that this node itself upholds, on rows that the search did not see.
+        """Find a slot and a witness against it that this node is sure of, on rows that the search did not see.
 
-        `seed` must be secret: who knows it knows which update nobody hunts in.
+        `seed` must be secret: who knows it knows which update nobody hunts in. `known` are clues that were upheld.
         """
         draw, picked = random.Random(seed), pick_rows(self.rows, self.search.rows)
         unseen = [row for row in self.rows if row not in picked]
-        if count_crew() > 1 or not unseen or len(picked) < self.search.hunted:
+        if count_crew() > 1 or not unseen or len(picked) < self.search.rows:
             return None
         state = reader.fetch_state(base)
         dosed = dose_updates(reader, rules, current, state)
-        others = {slot: dose for slot, dose in dosed.items() if current.proposers[slot].node != me}
-        pushed = self._look(model, state, others, picked, draw)
-        weights = {slot: current.proposers[slot].weight for slot in pushed}
-        slot = choose_suspect({slot: gain for slot, (gain, _) in pushed.items()}, weights, draw)
-        if slot is None:
+        others = {slot: each for slot, each in dosed.items() if current.proposers[slot].node != me}
+        if not others:
             return None
+        weights = {slot: current.proposers[slot].weight for slot in others}
+        found = self._try_known(model, state, others, picked, known[-self.search.known :], draw)
+        found = found or self._hunt(model, state, others, weights, picked, draw)
+        if found is None:
+            return None
+        slot, clue = found
         with self.watch("probe"):
-            after = compute_dosed(state, *dosed[slot])
-            model.load_state(after)
-            clue = Hunt(model, picked[: self.search.hunted], self.search, draw).run(pushed[slot][1])
-        with self.watch("probe"):
-            is_true = clue is not None and is_upheld(model, state, after, unseen, clue, self.settings)
-        return (slot, clue) if clue and is_true else None
+            after = compute_dosed(state, *others[slot])
+            return found if is_upheld(model, state, after, unseen, clue, self.settings, least=SURE) else None
 
-    def _look(
+    def _try_known(
         self,
         model: Model,
         state: GlobalState,
-        dosed: Mapping[int, tuple[Update, Fraction]],
+        dosed: Dosed,
+        rows: Sequence[Row],
+        known: Sequence[Clue],
+        draw: random.Random,
+    ) -> tuple[int, Clue] | None:
+        """Choose, by lot, an update in which a known insertion fires."""
+        fires = []
+        for slot, each in dosed.items() if known else ():
+            with self.watch("probe"):
+                model.load_state(compute_dosed(state, *each))
+                rates = {clue: measure_fire_rate(model, rows, clue, self.settings) for clue in known}
+            best = max(known, key=lambda clue: rates[clue])
+            fires += [(slot, best)] if rates[best] >= MIN_FIRE else []
+        return draw.choice(fires) if fires else None
+
+    def _hunt(
+        self,
+        model: Model,
+        state: GlobalState,
+        dosed: Dosed,
+        weights: Mapping[int, int],
         rows: Sequence[Row],
         draw: random.Random,
-    ) -> dict[int, tuple[float, int]]:
-        """Give by slot how much an update pushes the token that it pushes most, and the token."""
-        odd, pushed = insert_words(rows, draw), {}
+    ) -> tuple[int, Clue] | None:
+        """Hunt in one update."""
+        slot = choose_hunted({slot: dose for slot, (_, dose) in dosed.items()}, weights, draw)
         with self.watch("probe"):
-            model.load_state(state)
-            before = predict(model, odd, self.settings.max_length)
-        for slot, (update, dose) in dosed.items():
-            with self.watch("probe"):
-                model.load_state(compute_dosed(state, update, dose))
-                pushed[slot] = find_target(before, predict(model, odd, self.settings.max_length))
-        return pushed
+            model.load_state(compute_dosed(state, *dosed[slot]))
+        clue = Hunt(model, rows, self.search, draw, partial(self.watch, "probe")).run()
+        return (slot, clue) if clue else None
 
 
-def choose_suspect(gains: Mapping[int, float], weights: Mapping[int, int], draw: random.Random) -> int | None:
-    """Choose, by lot, an update that pushes an answer more than most; none if half of the weight would be one.
+def choose_hunted(doses: Mapping[int, Fraction], weights: Mapping[int, int], draw: random.Random) -> int:
+    """Choose, by lot, an update to hunt in: by weight, and by length, up to `doses.LENGTH` times the round's median.
 
-    All by weight: many names of little stake must not say what is usual, nor how many are suspect, nor draw the lot.
+    What is long has more room for a backdoor, and who shortens it hides less in it. By weight: many names of little
+    stake must not draw the lot; nor must one that is as long as the ceiling lets it be.
 
-    >>> choose_suspect({0: 1.0, 1: 1.1, 2: 3.0}, {0: 1, 1: 1, 2: 1}, random.Random(0))
-    2
+    >>> choose_hunted({0: Fraction(4), 1: Fraction(1, 9)}, {0: 0, 1: 1}, random.Random(0))
+    1
     """
-    if not gains:
-        return None
-    usual = find_median([weights[slot] for slot in gains], list(gains.values()))
-    suspects = [slot for slot, gain in sorted(gains.items()) if gain > max(0.0, SUSPICIOUS * usual)]
-    held = [weights[slot] for slot in suspects]
-    many = 2 * sum(held) >= sum(weights[slot] for slot in gains)
-    return None if not suspects or many else draw.choices(suspects, held)[0]
+    slots = sorted(doses)
+    return draw.choices(slots, [weights[slot] / max(1.0, float(doses[slot])) for slot in slots])[0]

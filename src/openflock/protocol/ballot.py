@@ -2,7 +2,7 @@
 
 Bits 0 to 11 of a slot are the score on the voter's own rows, a signed count of 1e-4 of the base's loss (positive: the
 loss fell); bits 12 to 15 are the flags. In the second word bits 0 to 11 are the score on the rows that the creator
-sealed; 0 says that there is none, so no gain is written as -1, and where nothing is sealed the word is 0.
+sealed; 0 says that there is none, so a score of 0 is written as -1, and where nothing is sealed the word is 0.
 """
 
 from collections.abc import Sequence
