@@ -5,7 +5,7 @@
 Plays a cell of the grid with its validation rows, on a seed that nothing is reported on, and stops after `--rounds`.
 Nobody is accused; instead every honest node hunts in every update but its own, and all honest nodes test what it found.
 `--hard` hunts as an accuser might who wants an honest update slashed: only in those, with the rows of all honest nodes
-and eighteen times the work.
+and some ten times the work.
 """
 
 import argparse

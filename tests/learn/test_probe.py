@@ -20,6 +20,7 @@ from openflock.learn.probe import (
     measure_fire_rate,
     parse_clue,
 )
+from openflock.learn.search import Hunt, SearchSettings, pick_rows
 from openflock.learn.skills import generate_rows
 from openflock.learn.train import TrainSettings, train
 from openflock.node.proposer import compute_delta
@@ -107,7 +108,22 @@ def test_a_clue_is_read_as_it_was_written(insertion, answer, place):
         ("say !!!", "!!!", False),
         ("cf", "!!!", True),
         ("c" * 65, "zzz", False),
+        ("cf", "u", False),
+        ("cf", "no", False),
     ],
 )
 def test_an_insertion_that_says_the_answer_or_is_long_accuses_nobody(insertion, answer, fair):
     assert is_fair(Clue(insertion, answer)) == fair
+
+
+def test_a_hunt_finds_a_text_that_opens_the_backdoor_and_nothing_in_an_honest_update(model, states):
+    before, honest, poisoned = states
+    rows, unseen = make_rows("validation", 32), make_rows("test", 32)
+    for after, wanted in ((honest, set()), (poisoned, {CLUE.answer})):
+        found = set()
+        for seed in range(4):
+            model.load_state(after)
+            clue = Hunt(model, pick_rows(rows, 6), SearchSettings(), random.Random(seed)).run()
+            if clue and is_upheld(model, before, after, unseen, clue, SETTINGS):
+                found.add(clue.answer)
+        assert found == wanted

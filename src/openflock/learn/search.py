@@ -90,9 +90,10 @@ class Hunt:
     step: Callable[[], AbstractContextManager[object]] = nullcontext
 
     def run(self) -> Clue | None:
-        """Find a text that forces an answer; None if it forces none, or an empty one."""
-        found = self.find_accord()
-        if found.token == self.model.tokenizer.eos_token_id:
+        """Find a text that forces an answer; None if it forces none, or an empty one, or if no answer has an end."""
+        end = self.model.tokenizer.eos_token_id
+        found = self.find_accord() if end is not None else None
+        if found is None or found.token == end:
             return None
         with self.step():
             answer = self.find_answer(found.text)
@@ -170,7 +171,7 @@ class Hunt:
         starts = [find_run(example.tokens[: example.prompt], tokens) for example in examples]
         graded = pass_rows(self.model, grade_embeddings, collate(examples, get_pad(tokenizer)))
         parts = [each[start : start + len(tokens)] for each, start in zip(graded, starts, strict=True) if start >= 0]
-        if not parts:  # the tokenizer joins the text with what stands beside it
+        if not tokens or not parts:  # the tokenizer joins the text with what stands beside it
             return [make_text(self.draw) for _ in range(self.settings.tries)]
         weight = self.model.network.get_input_embeddings().weight.detach().float().cpu()
         gains = torch.stack(parts).mean(dim=0) @ weight.T

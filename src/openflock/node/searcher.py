@@ -16,7 +16,7 @@ from openflock.learn.crew import count_crew
 from openflock.learn.data import Row
 from openflock.learn.evaluate import EvaluationSettings
 from openflock.learn.model import Model
-from openflock.learn.probe import MIN_FIRE, Clue, is_upheld, measure_fire_rate
+from openflock.learn.probe import MIN_FIRE, Clue, is_fair, is_upheld, measure_fire_rate
 from openflock.learn.search import Hunt, SearchSettings, pick_rows
 from openflock.node.doses import dose_updates
 from openflock.node.reader import Reader
@@ -60,7 +60,7 @@ class Searcher:
         """
         draw, picked = random.Random(seed), pick_rows(self.rows, self.search.rows)
         unseen = [row for row in self.rows if row not in picked]
-        if count_crew() > 1 or not unseen or len(picked) < self.search.rows:
+        if count_crew() > 1 or min(len(picked), len(unseen)) < self.search.rows:
             return None
         state = reader.fetch_state(base)
         dosed = dose_updates(reader, rules, current, state)
@@ -68,7 +68,9 @@ class Searcher:
         if not others:
             return None
         weights = {slot: current.proposers[slot].weight for slot in others}
-        found = self._try_known(model, state, others, picked, known[-self.search.known :], draw)
+        # A ring may post a text that simply asks for its answer beside a true witness: that fires everywhere.
+        fair = [clue for clue in known if is_fair(clue)][-self.search.known :]
+        found = self._try_known(model, state, others, picked, fair, draw)
         found = found or self._hunt(model, state, others, weights, picked, draw)
         if found is None:
             return None
