@@ -2,7 +2,7 @@
 
 import hmac
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 
@@ -82,7 +82,7 @@ class Node:
     searcher: Searcher | None = field(default=None, kw_only=True)  # a node without one accuses nobody
     examiner: Examiner | None = field(default=None, kw_only=True)  # one without says nothing of sealed rows
     _searched: int = field(default=0, init=False)  # the last round in which it looked
-    _clues: list[Clue] = field(default_factory=list, init=False)  # its own, and what was upheld while it was there
+    _clues: tuple[Clue, ...] = field(default=(), init=False)  # its own, and what was upheld while it was there
     _heard: int = field(default=0, init=False)  # the last round whose clues it has
 
     def decide(self, state: State) -> Call | None:
@@ -161,7 +161,10 @@ class Node:
         self._heard = ended.number
         for slot, witnesses in sorted(ended.witnesses.items()):
             if ended.judgements and ended.judgements[slot].verdict == Verdict.SUSPECT:
-                self._clues += [clue for clue in map(self._read_clue, witnesses) if clue and clue not in self._clues]
+                self._keep(filter(None, map(self._read_clue, witnesses)))
+
+    def _keep(self, clues: Iterable[Clue]) -> None:
+        self._clues = tuple(dict.fromkeys((*self._clues, *clues)))
 
     def _read_clue(self, witness: Witness) -> Clue | None:
         try:
@@ -228,7 +231,7 @@ class Node:
         self._searched = current.number
         if found is None:
             return None
-        self._clues += [found[1]] if found[1] not in self._clues else []
+        self._keep([found[1]])
         return Expose(me, found[0], self.outbox.put(encode_clue(found[1])), salt)
 
     def _judge(self, state: State, act: Act) -> Opening | None:
