@@ -55,13 +55,14 @@ def follow(load: Callable[..., Shared]) -> None:
             model = load(*arguments)
         else:
             _do_part(model, *arguments)
+    _part()
 
 
 def dismiss() -> None:
     """End the followers, if there are any; the leader calls it once, last."""
     if count_crew() > 1:
         order()
-        dist.destroy_process_group()
+        _part()
 
 
 def pass_rows(model: Shared, task: Task, batch: Batch, *arguments: Any) -> list[Any]:
@@ -97,6 +98,12 @@ def _join() -> dist.ProcessGroup:
     dist.init_process_group("gloo" if device is None else f"cpu:gloo,{dist.get_default_backend_for_device(device)}")
     group: dist.ProcessGroup = dist.new_group(backend="gloo", timeout=_IDLE)
     return group
+
+
+def _part() -> None:
+    """Part when all have come to the end: a connection that closes under another's hands aborts its process."""
+    dist.barrier(group=_join())
+    dist.destroy_process_group()
 
 
 def _receive() -> tuple[Any, ...]:
