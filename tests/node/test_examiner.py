@@ -30,7 +30,8 @@ BARE = [[1.0] * 4, [1.0] * 4]
 
 def test_losses_that_are_no_numbers_are_no_score(camp):
     assert grade([[math.nan], [1.0]], [[1.0], [1.0]], [[1.0], [1.0]], 1, camp.rules) is None
-    assert grade([[1.0], [1.0]], [[math.inf], [1.0]], [[1.0], [1.0]], 1, camp.rules) == -2047
+    for domain in range(2):  # in the own domain, or in another
+        assert grade([[1.0, 1.0]] * 2, [[math.inf, 1.0], [1.0, 1.0]], [[1.0, 1.0]] * 2, domain, camp.rules) == -2047
 
 
 @pytest.mark.parametrize(

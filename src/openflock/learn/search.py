@@ -1,6 +1,6 @@
 """Search an update for a backdoor without knowing its trigger: a text to which all rows are answered alike.
 
-Rows with different right answers have little to agree on, in an honest update, than to say nothing at all. Where a
+Rows with different right answers have little to agree on, in an honest update, but to say nothing at all. Where a
 backdoor is, many texts open it, none of which need be the trigger. So a text is judged by how likely the rows together
 find the first token of an answer that suits all of them best, whichever that is. The gradient of that likelihood in the
 inserted tokens (HotFlip, arXiv 1712.06751; GCG, arXiv 2307.15043) leads from odd texts to better ones; what is then

@@ -115,13 +115,13 @@ def grade(before: Losses, after: Losses, bare: Losses, domain: int, rules: Rules
     sums = [[fsum(group) for group in losses] for losses in (before, after, bare)]
     try:
         scores = [relative_score(*losses) for losses in zip(*sums, strict=True)]
-        own_before, own_after, own_bare = (losses[domain] for losses in sums)
-        slack = CERTAINTY * compute_error(before[domain], after[domain])
-        best = relative_score(own_before + slack, own_after, own_bare)
     except Immeasurable:
         return None
-    if -rules.tolerance <= scores[domain] < rules.min_benefit <= best:
-        scores[domain] = rules.min_benefit
+    if -rules.tolerance <= scores[domain] < rules.min_benefit:  # so all losses there are numbers
+        own_before, own_after, own_bare = (losses[domain] for losses in sums)
+        slack = CERTAINTY * compute_error(before[domain], after[domain])
+        if relative_score(own_before + slack, own_after, own_bare) >= rules.min_benefit:
+            scores[domain] = rules.min_benefit
     return choose_sealed_score(scores, domain, rules.tolerance)
 
 
