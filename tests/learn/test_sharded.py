@@ -17,6 +17,7 @@ from openflock.learn.encode import IGNORED, Batch
 from .launched import work
 
 LAUNCHED = Path(__file__).parent / "launched.py"
+PARTED = Path(__file__).parent / "parted.py"
 
 # The processes sum a gradient's rows in another order, which moves its last bits of float32, and Adam divides small
 # gradients by themselves. An update's int8 step is 1/127 of its row's peak: here some 1,300 units of the state.
@@ -46,6 +47,12 @@ def test_a_node_of_several_processes_trains_and_judges_as_one_does(base_path, tm
     assert alone["after"] < alone["before"]
     assert np.array_equal(alone["matches"], together["matches"])
     assert np.array_equal(alone["answers"], together["answers"])
+
+
+@pytest.mark.slow
+def test_a_crew_that_parts_leaves_no_thread_that_could_abort_a_process_as_it_ends():
+    parted = launch(2, PARTED)
+    assert parted.returncode == 0, parted.stderr
 
 
 CONFIG = """

@@ -101,9 +101,14 @@ def _join() -> dist.ProcessGroup:
 
 
 def _part() -> None:
-    """Part when all have come to the end: a connection that closes under another's hands aborts its process."""
+    """Part when all have come to the end, and end the threads that orders went through.
+
+    A connection that closes under another's hands aborts its process; so does a thread that still holds an order's
+    tensors when the interpreter ends. The group ends its threads when its last name goes.
+    """
     dist.barrier(group=_join())
     dist.destroy_process_group()
+    _join.cache_clear()
 
 
 def _receive() -> tuple[Any, ...]:
