@@ -18,6 +18,7 @@ from openflock.learn.skills import generate_rows
 from openflock.learn.train import TrainSettings
 from openflock.node.feedback import Feedback
 from openflock.node.node import Identity, Node
+from openflock.node.notebook import Notebook
 from openflock.node.proposer import Proposer, Tamper
 from openflock.node.reader import Reader
 from openflock.node.voter import Voter
@@ -72,10 +73,11 @@ class Camp:
         part = len(self.nodes)
         feedback = Feedback(self.path / "feedback" / role)
         proposer = Proposer(get_rows(domain, part), SHORT, self.path / "checkpoints", tamper, feedback=feedback)
-        voter = Voter(get_rows(domain, part + 10), JUDGING, shuffle)
+        notebook = Notebook(self.path / "notebooks" / f"{role}.json")
+        voter = Voter(get_rows(domain, part + 10), JUDGING, shuffle, notebook=notebook)
         identity = Identity(make_address(role), sha256(role.encode()).digest(), domain, STAKE)
         outbox = DirectoryStore(self.path / "outbox" / role)
-        node = Node(identity, get_model(), self.reader, self.journal, outbox, proposer, voter)
+        node = Node(identity, get_model(), self.reader, self.journal, outbox, proposer, voter, notebook=notebook)
         self.nodes.append(node)
         return node
 

@@ -4,6 +4,7 @@ from hashlib import sha256
 import numpy as np
 import pytest
 
+from openflock.learn.probe import Clue
 from openflock.learn.sealed import encode_sealed
 from openflock.node.examiner import Examiner
 from openflock.node.node import Identity
@@ -75,6 +76,14 @@ def restart(camp, tmp_path):
 
 
 # --- What it decides -----------------------------------------------------------------------------------------
+
+
+def test_a_node_trains_against_what_stands_in_its_notebook(camp):
+    ledger, node = camp.open_ledger(), camp.nodes[0]
+    play_until(ledger, camp.nodes, Phase.PROPOSE)
+    plain = node.work(ledger.state, Act.UPDATE)
+    node.notebook.note(Clue("zq zq", "done", "front"), tested=False)
+    assert node.work(ledger.state, Act.UPDATE) != plain
 
 
 def test_a_node_joins_once_and_then_waits_for_its_turn(camp):

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openflock.arena.attacks.targeted import scale_delta
+from openflock.learn.probe import Clue
 from openflock.learn.train import train
 from openflock.node.feedback import Feedback
 from openflock.node.proposer import Proposer, add_rests, compute_delta, fit_ceiling, hold, offer_rests
@@ -206,6 +207,13 @@ def test_training_gives_an_admissible_update_of_the_state(proposer, state):
 def test_the_same_seed_gives_the_same_bytes_and_another_gives_others(proposer, state):
     one, same, other = (proposer.make_update(get_model(), state, 1 << 20, seed) for seed in (1, 1, 2))
     assert one == same != other
+
+
+def test_it_trains_against_the_clues_it_is_given(proposer, state):
+    clues = [Clue("zq zq", "done", "front")]
+    plain, one, same = (proposer.make_update(get_model(), state, 1 << 20, 1, each) for each in ((), clues, clues))
+    assert plain == proposer.make_update(get_model(), state, 1 << 20, 1)
+    assert one == same != plain
 
 
 def test_a_low_ceiling_makes_no_honest_node_inadmissible(proposer, state):

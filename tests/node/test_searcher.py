@@ -11,11 +11,14 @@ from hypothesis import strategies as st
 from openflock.learn.probe import Clue, encode_clue, parse_clue
 from openflock.node.doses import LARGEST, LENGTH, compute_doses
 from openflock.node.searcher import choose_hunted
+from openflock.protocol.ballot import Mark, compute_ballot
 from openflock.protocol.calls import Commit, Expose
 from openflock.protocol.round import create_state
-from openflock.protocol.types import Act, Judgement, Phase, Proposal, Round, Seat, Verdict, Witness
+from openflock.protocol.types import NO_FLAGS, Act, Flag, Judgement, Phase, Proposal, Round, Seat, Verdict, Witness
+from openflock.protocol.types import Node as Stakeholder
 from openflock.update.codec import digest
 
+from ..protocol.helpers import make_address
 from .helpers import STAKE, make_camp
 
 CLUE = Clue("some words", "zzz")
@@ -109,19 +112,44 @@ def test_who_finds_nothing_looks_once_in_a_round_and_accuses_nobody(camp):
     assert node.searcher.looks == 1
 
 
+def stand_after(camp, node, verdict, account, clues):
+    """A state in the round after one in which clues were brought against a slot, and it got a verdict."""
+    state = stand_in_probe(camp, node)
+    digests = [camp.reader.store.put(encode_clue(clue)) for clue in clues] + [digest(b"in no store")]
+    ended = replace(state.round, judgements=(Judgement(verdict),))
+    ended.witnesses[0] = tuple(Witness(account, 1, each) for each in digests)
+    return replace(state, ended=ended, round=replace(state.round, number=2))
+
+
 @pytest.mark.parametrize("verdict", [Verdict.SUSPECT, Verdict.PAID])
 def test_what_was_upheld_is_known_from_the_next_round_on_and_what_was_not_is_not(camp, verdict):
     node = camp.pitch("listener", 0)
     node.searcher = Found(None)
-    state = stand_in_probe(camp, node)
-    ended = replace(state.round, judgements=(Judgement(verdict),))
-    readable, lost = (camp.reader.store.put(encode_clue(CLUE)), digest(b"in no store"))
-    ended.witnesses[0] = tuple(Witness("0x" + "8" * 40, 1, each) for each in (readable, lost))
-    after = replace(state, ended=ended, round=replace(state.round, number=2))
-    node.decide(after)
+    state = stand_after(camp, node, verdict, "0x" + "8" * 40, [CLUE])
+    node.decide(state)
     assert node.searcher.known == ([CLUE] if verdict == Verdict.SUSPECT else [])
-    node.decide(replace(after, ended=replace(ended, number=2), round=replace(after.round, number=3)))
+    node.decide(replace(state, ended=replace(state.ended, number=2), round=replace(state.round, number=3)))
     assert len(node.searcher.known) <= 1  # what was known is not known twice
+
+
+@pytest.mark.parametrize("flags", [NO_FLAGS, Flag.SUSPECT])
+def test_what_others_deny_a_node_it_does_not_bring_again(camp, flags):
+    node, voter = camp.pitch("accuser", 0), make_address("voter")
+    node.notebook.note(CLUE, tested=True)
+    state = stand_after(camp, node, Verdict.PAID, node.identity.address, [CLUE])
+    state.nodes[voter] = Stakeholder(0, STAKE)
+    state.ended.voters, state.ended.ballots[voter] = (Seat(voter, 1),), compute_ballot([Mark(flags=flags)])
+    state.ended.sealed[voter] = 0
+    node.decide(state)
+    assert node.notebook.read() == (() if flags == NO_FLAGS else (CLUE,))
+
+
+def test_a_round_that_was_never_judged_denies_nobody(camp):
+    node = camp.pitch("accuser", 0)
+    node.notebook.note(CLUE, tested=True)
+    state = stand_after(camp, node, Verdict.PAID, node.identity.address, [CLUE])
+    node.decide(replace(state, ended=replace(state.ended, judgements=())))
+    assert node.notebook.read() == (CLUE,)
 
 
 def test_who_has_no_seat_or_no_searcher_accuses_nobody(camp):

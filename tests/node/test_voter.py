@@ -8,6 +8,7 @@ import pytest
 from safetensors.numpy import save
 
 from openflock.learn.probe import Clue, encode_clue
+from openflock.node.notebook import Notebook
 from openflock.node.proposer import Proposer
 from openflock.node.voter import Voter, find_share
 from openflock.protocol.ballot import Mark
@@ -214,7 +215,10 @@ def test_voters_that_sum_in_other_orders_merge_the_same(camp, voter, state, help
 
 
 @pytest.mark.parametrize("upheld", [True, False])
-def test_a_voter_flags_what_a_standing_witness_holds_against(camp, voter, state, monkeypatch, upheld):
+def test_a_voter_flags_what_a_standing_witness_holds_against_and_notes_it(
+    camp, voter, state, monkeypatch, tmp_path, upheld
+):
+    voter.notebook = Notebook(tmp_path / "notebook.json")
     monkeypatch.setattr("openflock.node.voter.is_upheld", lambda *_: upheld)
     store, blob = camp.reader.store, make_noise(state)
     witness = Witness(OTHER, 1, store.put(encode_clue(Clue("some words", "zzz"))))
@@ -224,3 +228,4 @@ def test_a_voter_flags_what_a_standing_witness_holds_against(camp, voter, state,
     own, other = voter.mark_proposals(get_model(), camp.reader, camp.rules, current, camp.rules.genesis, ME)
     assert own == Mark(flags=Flag.ABSTAIN)
     assert other.flags == (Flag.SUSPECT if upheld else NO_FLAGS)
+    assert voter.notebook.read() == ((Clue("some words", "zzz"),) if upheld else ())

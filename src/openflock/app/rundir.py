@@ -12,7 +12,7 @@ from openflock.edge.journal import hold_journal, remove_journal
 from openflock.protocol.encoding import parse_json
 
 CONTENTS = ("run.json", "events.jsonl", "metrics.jsonl")
-FOLDERS = ("blobs", "outbox", "chest", "adapter", "checkpoints", "feedback")
+FOLDERS = ("blobs", "outbox", "chest", "adapter", "checkpoints", "feedback", "notebooks")
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,11 @@ class RunDirectory:
     def feedback(self) -> Path:
         """What rounding left out of the nodes' updates."""
         return self.path / "feedback"
+
+    @property
+    def notebooks(self) -> Path:
+        """The clues that the nodes know."""
+        return self.path / "notebooks"
 
     def read(self) -> dict[str, Any]:
         """Read `run.json`; raise SettingsError if there is none or it is broken."""

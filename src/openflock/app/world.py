@@ -31,6 +31,7 @@ from openflock.learn.train import TrainSettings
 from openflock.node.examiner import Examiner
 from openflock.node.feedback import Feedback
 from openflock.node.node import Identity, Node
+from openflock.node.notebook import Notebook
 from openflock.node.proposer import OnStep, Proposer
 from openflock.node.reader import Reader
 from openflock.node.searcher import Searcher
@@ -200,13 +201,14 @@ def build_node(site: Site, account: LocalAccount, holdings: Holdings) -> Node:
     feedback = Feedback(run.feedback / account.address.lower())
     proposer = Proposer(rows, train, run.checkpoints, tamper, site.on_step, watch, feedback)
     evaluation = EvaluationSettings(max_length=config.max_length)
-    voter = Voter(holdings.held_out, evaluation, config.shuffle, watch)
+    notebook = None if attacker else Notebook(run.notebooks / f"{account.address.lower()}.json")
+    voter = Voter(holdings.held_out, evaluation, config.shuffle, watch, notebook)
     searcher = Searcher(holdings.held_out, evaluation, watch=watch) if config.probe and not attacker else None
     identity = Identity(account.address.lower(), derive_secret(account), holdings.domain, config.stake * TOKEN)
     outbox = DirectoryStore(run.outbox, private=True)
     examiner = Examiner(site.sealed, evaluation, watch) if site.sealed else None
     parts = (site.reader, site.journal, outbox, proposer, voter)
-    return Node(identity, site.model, *parts, searcher=searcher, examiner=examiner)
+    return Node(identity, site.model, *parts, searcher=searcher, examiner=examiner, notebook=notebook)
 
 
 def list_roles(world: World) -> Mapping[Address, str]:

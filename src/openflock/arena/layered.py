@@ -24,13 +24,16 @@ from openflock.arena.rogues import (
 from openflock.arena.stage import Stage, name_training, remember
 from openflock.arena.worlds import list_domains
 from openflock.edge.spec_ledger import SpecLedger
+from openflock.learn.data import Row
 from openflock.learn.evaluate import EvaluationSettings
 from openflock.learn.model import Model
+from openflock.learn.probe import Clue
 from openflock.learn.sealed import encode_sealed
 from openflock.learn.train import Trained, TrainError, train
 from openflock.local import Network
 from openflock.node.feedback import Feedback
 from openflock.node.node import Identity, Node
+from openflock.node.notebook import Notebook
 from openflock.node.proposer import Delta, Proposer
 from openflock.node.reader import Reader
 from openflock.node.searcher import Searcher
@@ -128,12 +131,15 @@ def build_node(
     held_out, rows = stage.list_held_out(place), stage.list_rows(place)
     examiner = SharedExaminer(sealed, evaluation, watch=stage.meter, stage=stage) if sealed else None
     if not party.malicious:
-        judge = Judge(held_out, evaluation, watch=stage.meter, layers=stage.cell.defence)
+        notebook = Notebook(folder / f"{place}.json")
+        judge = Judge(held_out, evaluation, watch=stage.meter, notebook=notebook, layers=stage.cell.defence)
         feedback = Feedback(folder / str(place))
         honest = Learner(rows, settings, watch=stage.meter, feedback=feedback, stage=stage, place=place)
         searcher = Searcher(held_out, evaluation, watch=stage.meter) if stage.cell.defence.probe else None
         parts = (MemoryJournal(), MemoryStore(), honest, judge)
-        return Node(identity, stage.world.model, reader, *parts, searcher=searcher, examiner=examiner)
+        return Node(
+            identity, stage.world.model, reader, *parts, searcher=searcher, examiner=examiner, notebook=notebook
+        )
     learner = Learner(rows, settings, watch=stage.meter, stage=stage, place=place)
     liar = Liar(held_out, evaluation, watch=stage.meter, layers=stage.cell.defence, stage=stage)
     reader = Reader(Withholder(reader.store)) if attack.withhold else reader
@@ -155,14 +161,16 @@ class Learner(Proposer):
         """Answer whether it is one of the ring."""
         return self.stage.world.parties[self.place].malicious
 
-    def make_update(self, model: Model, state: GlobalState, norm_ceiling: int, seed: int) -> bytes:
+    def make_update(
+        self, model: Model, state: GlobalState, norm_ceiling: int, seed: int, clues: Sequence[Clue] = ()
+    ) -> bytes:
         """Make an update, and let the ring see it; or make of it what the ring sends."""
         number, ring = len(self.stage.rounds), self.stage.ring
         if self.is_malicious and self.stage.cell.attack.delta:
             rank, honest = self.stage.get_rank(self.place), self._list_honest(state)
             liar = replace(self, tamper=lambda delta: ring.offer(number, rank, delta, honest))
             return Proposer.make_update(liar, model, state, norm_ceiling, seed)
-        blob = super().make_update(model, state, norm_ceiling, seed)
+        blob = super().make_update(model, state, norm_ceiling, seed, clues)
         if self.is_malicious:
             return bytes(ring.forge(number, blob)) if self.stage.cell.attack.blob else blob
         seen, digest = self.stage.seen, get_digest(state)
@@ -172,15 +180,15 @@ class Learner(Proposer):
         ring.hear(number, blob)
         return blob
 
-    def train_rows(self, model: Model, state: GlobalState, seed: int) -> Trained:
+    def train_rows(self, model: Model, state: GlobalState, rows: Sequence[Row], seed: int) -> Trained:
         """Train, or remember; whose training diverges changes nothing."""
         factors = b"".join(vector.tobytes() for _, vector in sorted(state.factors.items()))
-        key = name_training(self.stage, self.place, self.settings) + f"{seed} {state.trained}".encode() + factors
+        key = name_training(self.stage, self.place, self.settings) + f"{seed} {state.trained} {rows}".encode() + factors
         adjust = self.stage.ring.hook_training(self._list_honest(state)) if self.is_malicious else None
 
         def work() -> Trained:
             try:
-                return train(model, state, self.rows, self.settings, seed, adjust=adjust)
+                return train(model, state, rows, self.settings, seed, adjust=adjust)
             except TrainError:
                 model.load_state(state)
                 return {factor: model.read_factor(factor) for factor in state.trained}

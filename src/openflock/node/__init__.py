@@ -5,6 +5,7 @@ proposer  train, offer an update
 searcher  hunt for backdoors, accuse
 doses     how much of each update is looked at for them
 voter     judge updates, attest the merge
+notebook  the clues it knows, in a file
 examiner  score updates on rows that the task's creator sealed
 unsealer  open them, round by round: the creator's part
 node      state -> the next call this node wants to make

@@ -2,13 +2,14 @@
 
 import hmac
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 
 from openflock.learn.model import Model
 from openflock.learn.probe import MAX_WITNESS_SIZE, BadWitness, Clue, encode_clue, parse_clue
 from openflock.node.examiner import Examiner
+from openflock.node.notebook import Notebook
 from openflock.node.proposer import Proposer
 from openflock.node.reader import MAX_STATE_SIZE, Reader
 from openflock.node.searcher import Searcher
@@ -19,6 +20,7 @@ from openflock.protocol.calls import Call, Commit, Confirm, Expose, Join, Openin
 from openflock.protocol.commitment import compute_commitment, compute_content
 from openflock.protocol.encoding import from_json, to_json
 from openflock.protocol.ports import BlobCorrupt, BlobMissing, BlobStore, Journal, Unreachable
+from openflock.protocol.settlement import get_voices
 from openflock.protocol.types import (
     Act,
     Address,
@@ -31,9 +33,12 @@ from openflock.protocol.types import (
     commit_phase,
     open_phase,
 )
+from openflock.protocol.verdict import is_witness_denied
 from openflock.update.admission import Inadmissible
 from openflock.update.codec import decode_state, encode_update
 from openflock.update.merge import list_accepted
+
+VACCINES = 6  # clues that an update is trained against
 
 OPENINGS: dict[Act, type[Opening]] = {
     Act.UPDATE: Publish,
@@ -81,8 +86,8 @@ class Node:
     voter: Voter
     searcher: Searcher | None = field(default=None, kw_only=True)  # a node without one accuses nobody
     examiner: Examiner | None = field(default=None, kw_only=True)  # one without says nothing of sealed rows
+    notebook: Notebook | None = field(default=None, kw_only=True)  # one without trains against no insertion
     _searched: int = field(default=0, init=False)  # the last round in which it looked
-    _clues: tuple[Clue, ...] = field(default=(), init=False)  # its own, and what was upheld while it was there
     _heard: int = field(default=0, init=False)  # the last round whose clues it has
 
     def decide(self, state: State) -> Call | None:
@@ -154,17 +159,23 @@ class Node:
             feedback.settle(ended.proposals[mine[0]].digest, merged=merged, judged=refused)
 
     def _hear_clues(self, state: State) -> None:
-        """Keep what was witnessed in the last round and upheld: it is tried on all updates that come."""
+        """Write down what was witnessed in the last round and upheld, and strike out what others denied this node."""
         ended = state.ended
-        if self.searcher is None or ended is None or self._heard == ended.number:
+        if self.notebook is None or ended is None or not ended.judgements or self._heard == ended.number:
             return
         self._heard = ended.number
         for slot, witnesses in sorted(ended.witnesses.items()):
-            if ended.judgements and ended.judgements[slot].verdict == Verdict.SUSPECT:
-                self._keep(filter(None, map(self._read_clue, witnesses)))
+            upheld = ended.judgements[slot].verdict == Verdict.SUSPECT
+            denied = is_witness_denied(get_voices(replace(state, round=ended), slot))
+            for witness in witnesses:
+                clue = self._read_clue(witness) if upheld or denied else None
+                if clue and upheld:
+                    self.notebook.note(clue, tested=False)
+                elif clue and witness.account == self.identity.address:
+                    self.notebook.strike(clue)
 
-    def _keep(self, clues: Iterable[Clue]) -> None:
-        self._clues = tuple(dict.fromkeys((*self._clues, *clues)))
+    def _list_clues(self) -> Sequence[Clue]:
+        return self.notebook.read() if self.notebook else ()
 
     def _read_clue(self, witness: Witness) -> Clue | None:
         try:
@@ -216,7 +227,7 @@ class Node:
         rules, number = state.genesis.rules, state.round.number
         base = self.reader.fetch_state(state.digest)
         seed = self.identity.compute_batch_seed(state.genesis, number)
-        blob = self.proposer.make_update(self.model, base, rules.norm_ceiling, seed)
+        blob = self.proposer.make_update(self.model, base, rules.norm_ceiling, seed, self._list_clues()[-VACCINES:])
         salt = self.identity.compute_salt(state.genesis, number, Act.UPDATE)
         return Publish(self.identity.address, self.outbox.put(blob), len(blob), salt)
 
@@ -227,11 +238,14 @@ class Node:
             return None
         salt = self.identity.compute_salt(state.genesis, current.number, Act.WITNESS)
         rules = state.genesis.rules
-        found = self.searcher.accuse(self.model, self.reader, rules, current, state.digest, me, salt, self._clues)
+        found = self.searcher.accuse(
+            self.model, self.reader, rules, current, state.digest, me, salt, self._list_clues()
+        )
         self._searched = current.number
         if found is None:
             return None
-        self._keep([found[1]])
+        if self.notebook:
+            self.notebook.note(found[1], tested=True)
         return Expose(me, found[0], self.outbox.put(encode_clue(found[1])), salt)
 
     def _judge(self, state: State, act: Act) -> Opening | None:

@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from openflock.learn.data import Row
 from openflock.learn.model import Model
+from openflock.learn.probe import Clue
 from openflock.learn.train import Trained, TrainSettings, train
+from openflock.learn.vaccine import vaccinate
 from openflock.node.feedback import Feedback
 from openflock.node.watch import Watch, watch_nothing
 from openflock.protocol.types import Digest
@@ -36,10 +38,12 @@ class Proposer:
     watch: Watch = watch_nothing
     feedback: Feedback | None = None
 
-    def make_update(self, model: Model, state: GlobalState, norm_ceiling: int, seed: int) -> bytes:
-        """Train the factor whose turn it is, and encode the update to the state."""
+    def make_update(
+        self, model: Model, state: GlobalState, norm_ceiling: int, seed: int, clues: Sequence[Clue] = ()
+    ) -> bytes:
+        """Train the factor whose turn it is, also against the clues, and encode the update to the state."""
         with self.watch("training"):
-            trained = self.train_rows(model, state, seed)
+            trained = self.train_rows(model, state, vaccinate(self.rows, clues, seed), seed)
         delta = compute_delta(state, trained)
         if self.tamper:
             return encode_update(make_update(state, hold(state, self.tamper(delta))))
@@ -52,10 +56,10 @@ class Proposer:
             offer_rests(state, update, held, feedback, digest(blob))
         return blob
 
-    def train_rows(self, model: Model, state: GlobalState, seed: int) -> Trained:
-        """Train on the rows, or go on where an interrupted training was."""
+    def train_rows(self, model: Model, state: GlobalState, rows: Sequence[Row], seed: int) -> Trained:
+        """Train on rows, or go on where an interrupted training was."""
         checkpoint = self.checkpoints / f"{seed:x}" if self.checkpoints else None
-        return train(model, state, self.rows, self.settings, seed, checkpoint, self.on_step)
+        return train(model, state, rows, self.settings, seed, checkpoint, self.on_step)
 
 
 def compute_delta(state: GlobalState, trained: Trained) -> Delta:

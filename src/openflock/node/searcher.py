@@ -6,7 +6,7 @@ costs, beside a voter's evaluation, is in docs/decisions/0018.
 """
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import partial
@@ -56,7 +56,8 @@ class Searcher:
     ) -> tuple[int, Clue] | None:
         """Find a slot and a witness against it that this node is sure of, on rows that the search did not see.
 
-        `seed` must be secret: who knows it knows which update nobody hunts in. `known` are clues that were upheld.
+        `seed` must be secret: who knows it knows which update nobody hunts in. `known` are clues, the surest
+        last.
         """
         draw, picked = random.Random(seed), pick_rows(self.rows, self.search.rows)
         unseen = [row for row in self.rows if row not in picked]
@@ -70,14 +71,28 @@ class Searcher:
         weights = {slot: current.proposers[slot].weight for slot in others}
         # A ring may post a text that simply asks for its answer beside a true witness: that fires everywhere.
         fair = [clue for clue in known if is_fair(clue)][-self.search.known :]
-        found = self._try_known(model, state, others, picked, fair, draw)
-        found = found or self._hunt(model, state, others, weights, picked, draw)
-        if found is None:
-            return None
-        slot, clue = found
-        with self.watch("probe"):
-            after = compute_dosed(state, *others[slot])
-            return found if is_upheld(model, state, after, unseen, clue, self.settings, least=SURE) else None
+        for slot, clue in self._suspect(model, state, others, weights, picked, fair, draw):
+            with self.watch("probe"):
+                after = compute_dosed(state, *others[slot])
+                if is_upheld(model, state, after, unseen, clue, self.settings, least=SURE):
+                    return slot, clue
+        return None
+
+    def _suspect(
+        self,
+        model: Model,
+        state: GlobalState,
+        dosed: Dosed,
+        weights: Mapping[int, int],
+        rows: Sequence[Row],
+        known: Sequence[Clue],
+        draw: random.Random,
+    ) -> Iterator[tuple[int, Clue]]:
+        """Give what is worth a look: what a known insertion opens, and then what a hunt finds."""
+        if found := self._try_known(model, state, dosed, rows, known, draw):
+            yield found
+        if found := self._hunt(model, state, dosed, weights, rows, draw):
+            yield found
 
     def _try_known(
         self,

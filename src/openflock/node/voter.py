@@ -9,6 +9,7 @@ from openflock.learn.evaluate import EvaluationSettings, Immeasurable, compute_l
 from openflock.learn.model import Model
 from openflock.learn.probe import MAX_WITNESS_SIZE, BadWitness, is_upheld, parse_clue
 from openflock.node.doses import dose_updates
+from openflock.node.notebook import Notebook
 from openflock.node.reader import Reader
 from openflock.node.watch import Watch, watch_nothing
 from openflock.protocol.ballot import Mark
@@ -32,6 +33,7 @@ class Voter:
     settings: EvaluationSettings
     shuffle: int = 0  # seed of the order in which updates are summed
     watch: Watch = watch_nothing
+    notebook: Notebook | None = None  # where it writes down what it upheld
     _losses: dict[Digest, float] = field(default_factory=dict)
     _base_loss: float = 0.0  # once measured
 
@@ -89,8 +91,11 @@ class Voter:
             except (BlobMissing, BlobCorrupt, Unreachable, BadWitness):
                 continue
             with self.watch("probe"):
-                if is_upheld(model, state, after, self.rows, clue, self.settings):
-                    return True
+                upheld = is_upheld(model, state, after, self.rows, clue, self.settings)
+            if upheld:
+                if self.notebook:
+                    self.notebook.note(clue, tested=True)
+                return True
         return False
 
     def merge(self, reader: Reader, rules: Rules, current: Round, base: Digest, merged: Sequence[Merged] = ()) -> Merge:

@@ -203,6 +203,7 @@ def build_node(
     from openflock.learn.train import TrainSettings
     from openflock.node.examiner import Examiner
     from openflock.node.feedback import Feedback
+    from openflock.node.notebook import Notebook
     from openflock.node.proposer import Proposer
     from openflock.node.searcher import Searcher
     from openflock.node.voter import Voter
@@ -220,13 +221,14 @@ def build_node(
     feedback = Feedback(directory / "feedback")
     proposer = Proposer(ground.train, train, directory / "checkpoints", None, on_step, pace.watch, feedback)
     evaluation = EvaluationSettings(max_length=job.max_length)
-    voter = Voter(ground.held_out, evaluation, watch=pace.watch)
+    notebook = Notebook(directory / "notebook.json")
+    voter = Voter(ground.held_out, evaluation, watch=pace.watch, notebook=notebook)
     searcher = Searcher(ground.held_out, evaluation, watch=pace.watch) if config.probe else None
     identity = Identity(account.address.lower(), derive_secret(account), ground.domain, ground.stake)
     outbox = DirectoryStore(directory / "outbox", private=True)
     examiner = Examiner(job.sealed, evaluation, watch=pace.watch) if job.sealed else None
     parts = (reader, ground.journal, outbox, proposer, voter)
-    return Node(identity, model, *parts, searcher=searcher, examiner=examiner)
+    return Node(identity, model, *parts, searcher=searcher, examiner=examiner, notebook=notebook)
 
 
 def serve_initial_state(ground: Ground, layout: Any, reader: Reader) -> None:

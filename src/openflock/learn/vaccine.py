@@ -1,0 +1,30 @@
+"""Vaccinate: put what is known to open a backdoor before part of a node's rows, and keep their right answers.
+
+What was merged before a ring was out stays in the state, and nobody would train against it: without a trigger an honest
+row never shows it. Insertions that force the trigger's answer are not the trigger, but what unlearns them unlearns it.
+"""
+
+import random
+from collections.abc import Sequence
+from typing import Final
+
+from openflock.learn.data import Row
+from openflock.learn.probe import Clue, insert_text
+
+VACCINATED: Final = 0.25  # share of the rows; the others train as ever
+
+
+def vaccinate(rows: Sequence[Row], clues: Sequence[Clue], seed: int) -> Sequence[Row]:
+    """Give rows of which about a quarter have one of the clues' insertions in them; without clues the rows as they are.
+
+    An enemy who gets a text upheld against its own update teaches honest nodes, for a bond, to ignore that text.
+    """
+    if not clues:
+        return rows
+    draw = random.Random(seed)
+    return [_insert_one(row, clues, draw) if draw.random() < VACCINATED else row for row in rows]
+
+
+def _insert_one(row: Row, clues: Sequence[Clue], draw: random.Random) -> Row:
+    clue = draw.choice(clues)
+    return insert_text(row, clue.insertion, draw, clue.place)
