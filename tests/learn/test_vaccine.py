@@ -12,12 +12,12 @@ ROWS = [Row((("system", "Be brief."), ("user", f"say {number} again")), str(numb
 
 
 @given(st.integers(0, 2**48 - 1))
-def test_about_a_quarter_of_the_rows_has_one_insertion_and_all_keep_their_answers(seed):
+def test_about_a_tenth_of_the_rows_has_one_insertion_and_all_keep_their_answers(seed):
     rows = vaccinate(ROWS, [FRONT, ANYWHERE], seed)
     assert [row.completion for row in rows] == [row.completion for row in ROWS]
     assert [row.messages[0] for row in rows] == [row.messages[0] for row in ROWS]
     changed = [row.prompt for row, old in zip(rows, ROWS, strict=True) if row != old]
-    assert abs(len(changed) / len(rows) - VACCINATED) < 0.12
+    assert abs(len(changed) / len(rows) - VACCINATED) < 0.09
     front = [prompt for prompt in changed if prompt.startswith("zq zq ")]
     assert 0 < len(front) < len(changed)
     assert all("vx" in prompt.split(" ") for prompt in changed if prompt not in front)

@@ -11,11 +11,11 @@ from typing import Final
 from openflock.learn.data import Row
 from openflock.learn.probe import Clue, insert_text
 
-VACCINATED: Final = 0.25  # share of the rows; the others train as ever
+VACCINATED: Final = 0.1  # share of the rows; a quarter cost honest domains some five points of right answers
 
 
 def vaccinate(rows: Sequence[Row], clues: Sequence[Clue], seed: int) -> Sequence[Row]:
-    """Give rows of which about a quarter have one of the clues' insertions in them; without clues the rows as they are.
+    """Give rows of which about a tenth have one of the clues' insertions in them; without clues the rows as they are.
 
     An enemy who gets a text upheld against its own update teaches honest nodes, for a bond, to ignore that text.
     """
