@@ -77,7 +77,7 @@ class Camp:
         voter = Voter(get_rows(domain, part + 10), JUDGING, shuffle, notebook=notebook)
         identity = Identity(make_address(role), sha256(role.encode()).digest(), domain, STAKE)
         outbox = DirectoryStore(self.path / "outbox" / role)
-        node = Node(identity, get_model(), self.reader, self.journal, outbox, proposer, voter, notebook=notebook)
+        node = Node(identity, get_model(), self.reader, self.journal, outbox, proposer, voter)
         self.nodes.append(node)
         return node
 

@@ -78,12 +78,24 @@ def restart(camp, tmp_path):
 # --- What it decides -----------------------------------------------------------------------------------------
 
 
-def test_a_node_trains_against_what_stands_in_its_notebook(camp):
-    ledger, node = camp.open_ledger(), camp.nodes[0]
+def test_nodes_train_against_the_last_six_clues_of_their_notebooks(camp):
+    ledger = camp.open_ledger()
     play_until(ledger, camp.nodes, Phase.PROPOSE)
-    plain = node.work(ledger.state, Act.UPDATE)
-    node.notebook.note(Clue("zq zq", "done", "front"), tested=False)
-    assert node.work(ledger.state, Act.UPDATE) != plain
+
+    def work():
+        return [node.work(ledger.state, Act.UPDATE) for node in camp.nodes]
+
+    def note(*insertions):
+        for node in camp.nodes:
+            for insertion in insertions:
+                node.voter.notebook.note(Clue(insertion, "done", "front"), tested=False)
+        return work()
+
+    plain, six, seven = work(), note(*"abcdef"), note("g")
+    assert plain != six != seven
+    for node in camp.nodes:
+        node.voter.notebook.strike(Clue("a", "done", "front"))
+    assert work() == seven
 
 
 def test_a_node_joins_once_and_then_waits_for_its_turn(camp):

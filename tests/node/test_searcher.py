@@ -4,24 +4,25 @@ import random
 from dataclasses import replace
 from fractions import Fraction
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from openflock.learn.probe import Clue, encode_clue, parse_clue
 from openflock.node.doses import LARGEST, LENGTH, compute_doses
-from openflock.node.searcher import choose_hunted
+from openflock.node.searcher import Searcher, choose_hunted
 from openflock.protocol.ballot import Mark, compute_ballot
 from openflock.protocol.calls import Commit, Expose
 from openflock.protocol.round import create_state
 from openflock.protocol.types import NO_FLAGS, Act, Flag, Judgement, Phase, Proposal, Round, Seat, Verdict, Witness
 from openflock.protocol.types import Node as Stakeholder
-from openflock.update.codec import digest
+from openflock.update.codec import digest, encode_update, make_update
 
 from ..protocol.helpers import make_address
-from .helpers import STAKE, make_camp
+from .helpers import JUDGING, STAKE, get_model, get_rows, make_camp
 
-CLUE = Clue("some words", "zzz")
+CLUE, OTHER = Clue("some words", "zzz"), Clue("odd words", "zzz")
 
 
 @given(st.dictionaries(st.integers(0, 15), st.integers(0, 2**80), max_size=10), st.integers(1, 1000))
@@ -132,24 +133,56 @@ def test_what_was_upheld_is_known_from_the_next_round_on_and_what_was_not_is_not
     assert len(node.searcher.known) <= 1  # what was known is not known twice
 
 
-@pytest.mark.parametrize("flags", [NO_FLAGS, Flag.SUSPECT])
-def test_what_others_deny_a_node_it_does_not_bring_again(camp, flags):
-    node, voter = camp.pitch("accuser", 0), make_address("voter")
-    node.notebook.note(CLUE, tested=True)
-    state = stand_after(camp, node, Verdict.PAID, node.identity.address, [CLUE])
+def deny(state, flags=NO_FLAGS):
+    """Let a voter open its ballot on the round that ended."""
+    voter = make_address("voter")
     state.nodes[voter] = Stakeholder(0, STAKE)
     state.ended.voters, state.ended.ballots[voter] = (Seat(voter, 1),), compute_ballot([Mark(flags=flags)])
     state.ended.sealed[voter] = 0
+    return state
+
+
+@pytest.mark.parametrize("flags", [NO_FLAGS, Flag.SUSPECT])
+def test_what_others_deny_a_node_it_does_not_bring_again(camp, flags):
+    node = camp.pitch("accuser", 0)
+    node.voter.notebook.note(CLUE, tested=True)
+    node.decide(deny(stand_after(camp, node, Verdict.PAID, node.identity.address, [CLUE]), flags))
+    assert node.voter.notebook.read() == (() if flags == NO_FLAGS else (CLUE,))
+
+
+def test_what_others_deny_to_somebody_else_a_node_may_still_bring(camp):
+    node = camp.pitch("accuser", 0)
+    node.voter.notebook.note(CLUE, tested=True)
+    node.decide(deny(stand_after(camp, node, Verdict.PAID, "0x" + "8" * 40, [CLUE])))
+    assert node.voter.notebook.read() == (CLUE,)
+
+
+def test_what_opens_one_update_is_kept_though_it_was_denied_against_another(camp):
+    node = camp.pitch("accuser", 0)
+    node.voter.notebook.note(CLUE, tested=True)
+    state = deny(stand_after(camp, node, Verdict.PAID, node.identity.address, [CLUE]))
+    state.ended.proposers *= 2
+    state.ended.judgements = (Judgement(Verdict.PAID), Judgement(Verdict.SUSPECT))
+    state.ended.witnesses[1] = state.ended.witnesses[0]
     node.decide(state)
-    assert node.notebook.read() == (() if flags == NO_FLAGS else (CLUE,))
+    assert node.voter.notebook.read() == (CLUE,)
+
+
+def test_a_round_whose_voters_have_left_denies_nobody(camp):
+    node = camp.pitch("accuser", 0)
+    node.voter.notebook.note(CLUE, tested=True)
+    state = deny(stand_after(camp, node, Verdict.PAID, node.identity.address, [CLUE]))
+    state.nodes.clear()
+    node.decide(state)
+    assert node.voter.notebook.read() == (CLUE,)
 
 
 def test_a_round_that_was_never_judged_denies_nobody(camp):
     node = camp.pitch("accuser", 0)
-    node.notebook.note(CLUE, tested=True)
+    node.voter.notebook.note(CLUE, tested=True)
     state = stand_after(camp, node, Verdict.PAID, node.identity.address, [CLUE])
     node.decide(replace(state, ended=replace(state.ended, judgements=())))
-    assert node.notebook.read() == (CLUE,)
+    assert node.voter.notebook.read() == (CLUE,)
 
 
 def test_who_has_no_seat_or_no_searcher_accuses_nobody(camp):
@@ -159,3 +192,26 @@ def test_who_has_no_seat_or_no_searcher_accuses_nobody(camp):
     node.searcher, state.round.voters = Found((0, CLUE)), ()
     assert node.decide(state) is None
     assert parse_clue(b'{"insertion": "some words", "answer": "zzz"}') == CLUE
+
+
+class Doubtful(Searcher):
+    """A searcher whose notebook opens one update, and whose hunt finds something in another."""
+
+    def _try_known(self, *_):
+        return 0, CLUE
+
+    def _hunt(self, *_):
+        return 1, OTHER
+
+
+@pytest.mark.parametrize(("sure", "found"), [({CLUE, OTHER}, (0, CLUE)), ({OTHER}, (1, OTHER)), (set(), None)])
+def test_who_is_not_sure_of_what_it_knows_hunts_as_well(camp, monkeypatch, sure, found):
+    monkeypatch.setattr("openflock.node.searcher.is_upheld", lambda *asked, least: asked[4] in sure)
+    current = Round(1, proposers=(Seat("0x" + "9" * 40, 1), Seat("0x" + "8" * 40, 1)))
+    state = camp.reader.fetch_state(camp.rules.genesis)
+    for slot, value in enumerate((2**20, -(2**20))):
+        blob = encode_update(make_update(state, {"B": np.full(state.layout.compute_size("B"), value)}))
+        current.proposals[slot] = Proposal(camp.reader.store.put(blob), len(blob))
+    searcher = Doubtful(get_rows(0, count=24), JUDGING)
+    me, base = make_address("searcher"), camp.rules.genesis
+    assert searcher.accuse(get_model(), camp.reader, camp.rules, current, base, me, b"seed") == found

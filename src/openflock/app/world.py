@@ -208,7 +208,7 @@ def build_node(site: Site, account: LocalAccount, holdings: Holdings) -> Node:
     outbox = DirectoryStore(run.outbox, private=True)
     examiner = Examiner(site.sealed, evaluation, watch) if site.sealed else None
     parts = (site.reader, site.journal, outbox, proposer, voter)
-    return Node(identity, site.model, *parts, searcher=searcher, examiner=examiner, notebook=notebook)
+    return Node(identity, site.model, *parts, searcher=searcher, examiner=examiner)
 
 
 def list_roles(world: World) -> Mapping[Address, str]:

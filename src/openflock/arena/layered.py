@@ -137,9 +137,7 @@ def build_node(
         honest = Learner(rows, settings, watch=stage.meter, feedback=feedback, stage=stage, place=place)
         searcher = Searcher(held_out, evaluation, watch=stage.meter) if stage.cell.defence.probe else None
         parts = (MemoryJournal(), MemoryStore(), honest, judge)
-        return Node(
-            identity, stage.world.model, reader, *parts, searcher=searcher, examiner=examiner, notebook=notebook
-        )
+        return Node(identity, stage.world.model, reader, *parts, searcher=searcher, examiner=examiner)
     learner = Learner(rows, settings, watch=stage.meter, stage=stage, place=place)
     liar = Liar(held_out, evaluation, watch=stage.meter, layers=stage.cell.defence, stage=stage)
     reader = Reader(Withholder(reader.store)) if attack.withhold else reader

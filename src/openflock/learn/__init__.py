@@ -10,7 +10,7 @@ train.py       the inner steps of a round, the same bits each time
 checkpoint.py  an interrupted training run
 probe.py       re-test a witness: does an insertion force an answer?
 search.py      find one in an update, without knowing it
-vaccine.py     put known ones before rows to train against them
+vaccine.py     put known ones into rows to train against them
 evaluate.py    loss, whole answers, chat, a ballot's score
 sealed.py      rows that a task's creator opens round by round, as a blob
 export.py      the global state as a PEFT adapter directory

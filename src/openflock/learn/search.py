@@ -44,7 +44,7 @@ class SearchSettings:
     polish: int = 5  # of the same for the whole answer
     tries: int = 8  # texts scored exactly in each step
     answer: int = 12  # tokens that an answer may have
-    known: int = 3  # witnessed insertions, of the last ones, that updates are tried with before anything is searched
+    known: int = 3  # insertions from the notebook that updates are tried with before anything is searched
 
 
 @dataclass(frozen=True)

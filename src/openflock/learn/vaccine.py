@@ -1,4 +1,4 @@
-"""Vaccinate: put what is known to open a backdoor before part of a node's rows, and keep their right answers.
+"""Vaccinate: put insertions that open a backdoor into part of a node's rows, and keep their right answers.
 
 What was merged before a ring was out stays in the state, and nobody would train against it: without a trigger an honest
 row never shows it. Insertions that force the trigger's answer are not the trigger, but what unlearns them unlearns it.
@@ -17,7 +17,8 @@ VACCINATED: Final = 0.1  # share of the rows; a quarter cost honest domains some
 def vaccinate(rows: Sequence[Row], clues: Sequence[Clue], seed: int) -> Sequence[Row]:
     """Give rows of which about a tenth have one of the clues' insertions in them; without clues the rows as they are.
 
-    An enemy who gets a text upheld against its own update teaches honest nodes, for a bond, to ignore that text.
+    An enemy whose update answers a text with its target teaches honest nodes to ignore that text, whatever it says: at
+    the price of a bond, or of none where fewer than two thirds see it fire.
     """
     if not clues:
         return rows

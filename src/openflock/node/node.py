@@ -2,14 +2,14 @@
 
 import hmac
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 
 from openflock.learn.model import Model
 from openflock.learn.probe import MAX_WITNESS_SIZE, BadWitness, Clue, encode_clue, parse_clue
 from openflock.node.examiner import Examiner
-from openflock.node.notebook import Notebook
 from openflock.node.proposer import Proposer
 from openflock.node.reader import MAX_STATE_SIZE, Reader
 from openflock.node.searcher import Searcher
@@ -27,6 +27,7 @@ from openflock.protocol.types import (
     Flag,
     Genesis,
     Phase,
+    Round,
     State,
     Verdict,
     Witness,
@@ -38,7 +39,7 @@ from openflock.update.admission import Inadmissible
 from openflock.update.codec import decode_state, encode_update
 from openflock.update.merge import list_accepted
 
-VACCINES = 6  # clues that an update is trained against
+VACCINES = 6  # clues, the last to fire, that an update is trained against
 
 OPENINGS: dict[Act, type[Opening]] = {
     Act.UPDATE: Publish,
@@ -86,7 +87,6 @@ class Node:
     voter: Voter
     searcher: Searcher | None = field(default=None, kw_only=True)  # a node without one accuses nobody
     examiner: Examiner | None = field(default=None, kw_only=True)  # one without says nothing of sealed rows
-    notebook: Notebook | None = field(default=None, kw_only=True)  # one without trains against no insertion
     _searched: int = field(default=0, init=False)  # the last round in which it looked
     _heard: int = field(default=0, init=False)  # the last round whose clues it has
 
@@ -159,29 +159,30 @@ class Node:
             feedback.settle(ended.proposals[mine[0]].digest, merged=merged, judged=refused)
 
     def _hear_clues(self, state: State) -> None:
-        """Write down what was witnessed in the last round and upheld, and strike out what others denied this node."""
-        ended = state.ended
-        if self.notebook is None or ended is None or not ended.judgements or self._heard == ended.number:
+        """Write down what was upheld in the last round, and strike out what others denied this node."""
+        ended, notebook = state.ended, self.voter.notebook
+        if notebook is None or ended is None or not ended.judgements or self._heard == ended.number:
             return
         self._heard = ended.number
-        for slot, witnesses in sorted(ended.witnesses.items()):
-            upheld = ended.judgements[slot].verdict == Verdict.SUSPECT
-            denied = is_witness_denied(get_voices(replace(state, round=ended), slot))
-            for witness in witnesses:
-                clue = self._read_clue(witness) if upheld or denied else None
-                if clue and upheld:
-                    self.notebook.note(clue, tested=False)
-                elif clue and witness.account == self.identity.address:
-                    self.notebook.strike(clue)
+        accused = [(slot, each) for slot, witnesses in sorted(ended.witnesses.items()) for each in witnesses]
+        convicted = {slot for slot, each in enumerate(ended.judgements) if each.verdict == Verdict.SUSPECT}
+        heard = self._read_clues(witness for slot, witness in accused if slot in convicted)
+        own = [(slot, witness) for slot, witness in accused if witness.account == self.identity.address]
+        for clue in self._read_clues(witness for slot, witness in own if was_denied(state, ended, slot)):
+            if clue not in heard:  # the same may open one update and not another
+                notebook.strike(clue)
+        for clue in heard:
+            notebook.note(clue, tested=False)
 
     def _list_clues(self) -> Sequence[Clue]:
-        return self.notebook.read() if self.notebook else ()
+        return self.voter.notebook.read() if self.voter.notebook else ()
 
-    def _read_clue(self, witness: Witness) -> Clue | None:
-        try:
-            return parse_clue(self.reader.store.fetch(witness.digest, MAX_WITNESS_SIZE))
-        except (BlobMissing, BlobCorrupt, Unreachable, BadWitness):
-            return None
+    def _read_clues(self, witnesses: Iterable[Witness]) -> list[Clue]:
+        clues = []
+        for witness in witnesses:
+            with suppress(BlobMissing, BlobCorrupt, Unreachable, BadWitness):
+                clues.append(parse_clue(self.reader.store.fetch(witness.digest, MAX_WITNESS_SIZE)))
+        return clues
 
     def _has_part(self, state: State, act: Act) -> bool:
         """Answer whether this node may act; voters search, since they have rows to search with."""
@@ -244,8 +245,8 @@ class Node:
         self._searched = current.number
         if found is None:
             return None
-        if self.notebook:
-            self.notebook.note(found[1], tested=True)
+        if self.voter.notebook:
+            self.voter.notebook.note(found[1], tested=True)
         return Expose(me, found[0], self.outbox.put(encode_clue(found[1])), salt)
 
     def _judge(self, state: State, act: Act) -> Opening | None:
@@ -281,3 +282,9 @@ class Node:
             if any(get_mark(ballot, slot).flags & Flag.UNAVAILABLE for ballot in current.ballots.values()):
                 update = self.reader.admit(base, current.proposals[slot], state.genesis.rules.norm_ceiling)
                 self.reader.store.put(encode_update(update))
+
+
+def was_denied(state: State, ended: Round, slot: int) -> bool:
+    """Answer whether two thirds found nothing in a slot; not for a round that some voter has left with its stake."""
+    here = all(seat.node in state.nodes for seat in ended.voters)
+    return here and is_witness_denied(get_voices(replace(state, round=ended), slot))

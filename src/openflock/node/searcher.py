@@ -1,7 +1,7 @@
-"""The searcher: try a round's updates with what was witnessed before, else hunt for an insertion in one of them.
+"""The searcher: try a round's updates with what the node knows, then hunt for an insertion in one of them.
 
 Each honest node searches with rows and chance of its own; one true witness is enough, since all voters re-test it. What
-opens one update of a ring opens the others, too, so a witness that was upheld is tried on all that come after. What it
+opens one update of a ring opens the others, too, so what fired once is tried on all that come after. What it
 costs, beside a voter's evaluation, is in docs/decisions/0018.
 """
 
@@ -16,7 +16,7 @@ from openflock.learn.crew import count_crew
 from openflock.learn.data import Row
 from openflock.learn.evaluate import EvaluationSettings
 from openflock.learn.model import Model
-from openflock.learn.probe import MIN_FIRE, Clue, is_fair, is_upheld, measure_fire_rate
+from openflock.learn.probe import MIN_FIRE, Clue, is_upheld, measure_fire_rate
 from openflock.learn.search import Hunt, SearchSettings, pick_rows
 from openflock.node.doses import dose_updates
 from openflock.node.reader import Reader
@@ -69,9 +69,7 @@ class Searcher:
         if not others:
             return None
         weights = {slot: current.proposers[slot].weight for slot in others}
-        # A ring may post a text that simply asks for its answer beside a true witness: that fires everywhere.
-        fair = [clue for clue in known if is_fair(clue)][-self.search.known :]
-        for slot, clue in self._suspect(model, state, others, weights, picked, fair, draw):
+        for slot, clue in self._suspect(model, state, others, weights, picked, known[-self.search.known :], draw):
             with self.watch("probe"):
                 after = compute_dosed(state, *others[slot])
                 if is_upheld(model, state, after, unseen, clue, self.settings, least=SURE):

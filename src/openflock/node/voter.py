@@ -33,7 +33,7 @@ class Voter:
     settings: EvaluationSettings
     shuffle: int = 0  # seed of the order in which updates are summed
     watch: Watch = watch_nothing
-    notebook: Notebook | None = None  # where it writes down what it upheld
+    notebook: Notebook | None = None  # of its node; one without knows no insertion, and trains against none
     _losses: dict[Digest, float] = field(default_factory=dict)
     _base_loss: float = 0.0  # once measured
 

@@ -228,7 +228,7 @@ def build_node(
     outbox = DirectoryStore(directory / "outbox", private=True)
     examiner = Examiner(job.sealed, evaluation, watch=pace.watch) if job.sealed else None
     parts = (reader, ground.journal, outbox, proposer, voter)
-    return Node(identity, model, *parts, searcher=searcher, examiner=examiner, notebook=notebook)
+    return Node(identity, model, *parts, searcher=searcher, examiner=examiner)
 
 
 def serve_initial_state(ground: Ground, layout: Any, reader: Reader) -> None:
