@@ -89,7 +89,7 @@ def test(
     kind, after = "honest" if node in HONEST else "malicious", compute_dosed(searched.state, *searched.dosed[node])
     counts[kind, "hunts"] += 1
     model.load_state(after)
-    clue = Hunt(model, rows, search, random.Random(f"{node} {rows[0].messages}")).run()
+    clue = Hunt(model, rows, search, random.Random(f"{node} {rows[0].messages}"), settings.max_length).run()
     if clue is None:
         return
     counts[kind, "clues"] += 1

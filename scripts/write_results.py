@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 Cell = Mapping[str, Any]
-TABLES = ("arena", "sealed", "probe", "defences", "ablation", "synergy", "scale", "economics")
+TABLES = ("arena", "splits", "sealed", "probe", "defences", "ablation", "synergy", "scale", "economics")
 GRIDS = {  # what a table is of
     "arena": ("core", "more", "fresh", "acts", "text"),
+    "splits": ("splits",),
     "sealed": ("sealed",),
     "probe": ("probe",),
     "defences": ("core", "baselines"),

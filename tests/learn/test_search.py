@@ -114,3 +114,10 @@ def test_the_answer_gets_likelier_step_by_step_and_is_not_said(loaded):
 
 def test_a_base_answers_nothing_alike_so_nobody_is_accused(loaded):
     assert hunt(loaded, pick_rows(ROWS, 4), steps=1).run() is None
+
+
+def test_rows_that_leave_no_room_lose_their_start_as_with_a_voter(loaded):
+    long = [replace(row, messages=(("user", "ab " * 500),)) for row in ROWS[:4]]
+    short = Hunt(loaded, long, SearchSettings(steps=1, starts=2), random.Random(1), max_length=40)
+    assert {len(example.tokens) for example in short.encode("zq", [5, 6])} == {40}
+    short.run()  # breaks nothing, though the text itself is cut

@@ -124,7 +124,7 @@ class Searcher:
         slot = choose_hunted({slot: dose for slot, (_, dose) in dosed.items()}, weights, draw)
         with self.watch("probe"):
             model.load_state(compute_dosed(state, *dosed[slot]))
-        clue = Hunt(model, rows, self.search, draw, partial(self.watch, "probe")).run()
+        clue = Hunt(model, rows, self.search, draw, self.settings.max_length, partial(self.watch, "probe")).run()
         return (slot, clue) if clue else None
 
 

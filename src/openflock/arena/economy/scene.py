@@ -38,7 +38,7 @@ class Figures:
     noise: float = 20  # effect of a random update as long as an honest one
     loud: float = -1_500  # effect of a poison that hides nothing; assumed
     stealth: float = 0.9  # part of its benefit that an update with a hidden backdoor keeps; assumed
-    found: float = 0.0  # chance that a search finds a backdoor in a round; nobody searches by default
+    found: float = 0.0  # chance that a searcher convicts a backdoor in a round; nobody searches by default
     # Tokens: a quarter of a node's part of a round's budget, by assumption; 3:2 is how long the demo's nodes take.
     training: float = 3.0
     evaluation: float = 2.0
