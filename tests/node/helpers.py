@@ -1,6 +1,6 @@
 """A task with the built-in base, small enough that a round trains, votes and merges in a second."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from hashlib import sha256
 from importlib.resources import files
@@ -24,8 +24,9 @@ from openflock.node.reader import Reader
 from openflock.node.voter import Voter
 from openflock.protocol.calls import Fund
 from openflock.protocol.job import Job, encode_job
+from openflock.protocol.round import create_state
 from openflock.protocol.rules import Rules
-from openflock.protocol.types import Genesis
+from openflock.protocol.types import Genesis, Phase, Proposal, Round, Seat, State
 from openflock.update.codec import stream_state
 from openflock.update.fixed import initial_state
 
@@ -95,3 +96,11 @@ def make_camp(path: Path, **overrides: int | bytes) -> Camp:
     rules = make_rules(**{**RULES, "job": reader.store.put(encode_job(job)), "genesis": first, **overrides})
     genesis = Genesis(31337, make_address("task"), make_address("token"), CREATOR, 1_000_000, rules)
     return Camp(path, rules, genesis, reader, Journal(path / "journal.db"))
+
+
+def stand_in_probe(camp: Camp, node: Node) -> State:
+    """A state in PROBE in which the node is a voter, and another's proposal can be looked at."""
+    me = node.identity.address
+    current = Round(1, voters=(Seat(me, STAKE),), proposers=(Seat("0x" + "9" * 40, 1),))
+    current.proposals[0] = Proposal(bytes(32), 1)
+    return replace(create_state(camp.genesis), phase=Phase.PROBE, round=current)

@@ -9,18 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openflock.learn.probe import Clue, encode_clue, parse_clue
+from openflock.learn.probe import Clue, parse_clue
 from openflock.node.doses import LARGEST, LENGTH, compute_doses
 from openflock.node.searcher import Searcher, choose_hunted
-from openflock.protocol.ballot import Mark, compute_ballot
 from openflock.protocol.calls import Commit, Expose
-from openflock.protocol.round import create_state
-from openflock.protocol.types import NO_FLAGS, Act, Flag, Judgement, Phase, Proposal, Round, Seat, Verdict, Witness
-from openflock.protocol.types import Node as Stakeholder
-from openflock.update.codec import digest, encode_update, make_update
+from openflock.protocol.types import Act, Phase, Proposal, Round, Seat
+from openflock.update.codec import encode_update, make_update
 
 from ..protocol.helpers import make_address
-from .helpers import JUDGING, STAKE, get_model, get_rows, make_camp
+from .helpers import JUDGING, get_model, get_rows, make_camp, stand_in_probe
 
 CLUE, OTHER = Clue("some words", "zzz"), Clue("odd words", "zzz")
 
@@ -83,13 +80,6 @@ def camp(tmp_path):
     return make_camp(tmp_path)
 
 
-def stand_in_probe(camp, node):
-    me = node.identity.address
-    current = Round(1, voters=(Seat(me, STAKE),), proposers=(Seat("0x" + "9" * 40, 1),))
-    current.proposals[0] = Proposal(bytes(32), 1)
-    return replace(create_state(camp.genesis), phase=Phase.PROBE, round=current)
-
-
 def test_a_witness_is_committed_to_with_its_bond_and_hidden_until_it_is_exposed(camp):
     node = camp.pitch("accuser", 0)
     node.searcher = Found((0, CLUE))
@@ -105,84 +95,21 @@ def test_a_witness_is_committed_to_with_its_bond_and_hidden_until_it_is_exposed(
     assert parse_clue(camp.reader.store.fetch(opening.digest, 4096)) == CLUE
 
 
+def test_it_is_told_what_the_notebook_holds_and_writes_down_what_it_finds(camp):
+    node = camp.pitch("accuser", 0)
+    node.searcher = Found((0, CLUE))
+    node.voter.notebook.note(OTHER, tested=True)
+    node.decide(stand_in_probe(camp, node))
+    assert node.searcher.known == [OTHER]
+    assert node.voter.notebook.read() == (OTHER, CLUE)
+
+
 def test_who_finds_nothing_looks_once_in_a_round_and_accuses_nobody(camp):
     node = camp.pitch("searcher", 0)
     node.searcher = Found(None)
     state = stand_in_probe(camp, node)
     assert [node.decide(state), node.decide(state)] == [None, None]
     assert node.searcher.looks == 1
-
-
-def stand_after(camp, node, verdict, account, clues):
-    """A state in the round after one in which clues were brought against a slot, and it got a verdict."""
-    state = stand_in_probe(camp, node)
-    digests = [camp.reader.store.put(encode_clue(clue)) for clue in clues] + [digest(b"in no store")]
-    ended = replace(state.round, judgements=(Judgement(verdict),))
-    ended.witnesses[0] = tuple(Witness(account, 1, each) for each in digests)
-    return replace(state, ended=ended, round=replace(state.round, number=2))
-
-
-@pytest.mark.parametrize("verdict", [Verdict.SUSPECT, Verdict.PAID])
-def test_what_was_upheld_is_known_from_the_next_round_on_and_what_was_not_is_not(camp, verdict):
-    node = camp.pitch("listener", 0)
-    node.searcher = Found(None)
-    state = stand_after(camp, node, verdict, "0x" + "8" * 40, [CLUE])
-    node.decide(state)
-    assert node.searcher.known == ([CLUE] if verdict == Verdict.SUSPECT else [])
-    node.decide(replace(state, ended=replace(state.ended, number=2), round=replace(state.round, number=3)))
-    assert len(node.searcher.known) <= 1  # what was known is not known twice
-
-
-def deny(state, flags=NO_FLAGS):
-    """Let a voter open its ballot on the round that ended."""
-    voter = make_address("voter")
-    state.nodes[voter] = Stakeholder(0, STAKE)
-    state.ended.voters, state.ended.ballots[voter] = (Seat(voter, 1),), compute_ballot([Mark(flags=flags)])
-    state.ended.sealed[voter] = 0
-    return state
-
-
-@pytest.mark.parametrize("flags", [NO_FLAGS, Flag.SUSPECT])
-def test_what_others_deny_a_node_it_does_not_bring_again(camp, flags):
-    node = camp.pitch("accuser", 0)
-    node.voter.notebook.note(CLUE, tested=True)
-    node.decide(deny(stand_after(camp, node, Verdict.PAID, node.identity.address, [CLUE]), flags))
-    assert node.voter.notebook.read() == (() if flags == NO_FLAGS else (CLUE,))
-
-
-def test_what_others_deny_to_somebody_else_a_node_may_still_bring(camp):
-    node = camp.pitch("accuser", 0)
-    node.voter.notebook.note(CLUE, tested=True)
-    node.decide(deny(stand_after(camp, node, Verdict.PAID, "0x" + "8" * 40, [CLUE])))
-    assert node.voter.notebook.read() == (CLUE,)
-
-
-def test_what_opens_one_update_is_kept_though_it_was_denied_against_another(camp):
-    node = camp.pitch("accuser", 0)
-    node.voter.notebook.note(CLUE, tested=True)
-    state = deny(stand_after(camp, node, Verdict.PAID, node.identity.address, [CLUE]))
-    state.ended.proposers *= 2
-    state.ended.judgements = (Judgement(Verdict.PAID), Judgement(Verdict.SUSPECT))
-    state.ended.witnesses[1] = state.ended.witnesses[0]
-    node.decide(state)
-    assert node.voter.notebook.read() == (CLUE,)
-
-
-def test_a_round_whose_voters_have_left_denies_nobody(camp):
-    node = camp.pitch("accuser", 0)
-    node.voter.notebook.note(CLUE, tested=True)
-    state = deny(stand_after(camp, node, Verdict.PAID, node.identity.address, [CLUE]))
-    state.nodes.clear()
-    node.decide(state)
-    assert node.voter.notebook.read() == (CLUE,)
-
-
-def test_a_round_that_was_never_judged_denies_nobody(camp):
-    node = camp.pitch("accuser", 0)
-    node.voter.notebook.note(CLUE, tested=True)
-    state = stand_after(camp, node, Verdict.PAID, node.identity.address, [CLUE])
-    node.decide(replace(state, ended=replace(state.ended, judgements=())))
-    assert node.voter.notebook.read() == (CLUE,)
 
 
 def test_who_has_no_seat_or_no_searcher_accuses_nobody(camp):

@@ -6,6 +6,7 @@ searcher  hunt for backdoors, accuse
 doses     how much of each update is looked at for them
 voter     judge updates, attest the merge
 notebook  the clues it knows, in a file
+hearing   what rounds that ended add to them, and take away
 examiner  score updates on rows that the task's creator sealed
 unsealer  open them, round by round: the creator's part
 node      state -> the next call this node wants to make

@@ -2,14 +2,14 @@
 
 import hmac
 import json
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from hashlib import sha256
 
 from openflock.learn.model import Model
-from openflock.learn.probe import MAX_WITNESS_SIZE, BadWitness, Clue, encode_clue, parse_clue
+from openflock.learn.probe import Clue, encode_clue
 from openflock.node.examiner import Examiner
+from openflock.node.hearing import hear_clues
 from openflock.node.proposer import Proposer
 from openflock.node.reader import MAX_STATE_SIZE, Reader
 from openflock.node.searcher import Searcher
@@ -20,21 +20,16 @@ from openflock.protocol.calls import Call, Commit, Confirm, Expose, Join, Openin
 from openflock.protocol.commitment import compute_commitment, compute_content
 from openflock.protocol.encoding import from_json, to_json
 from openflock.protocol.ports import BlobCorrupt, BlobMissing, BlobStore, Journal, Unreachable
-from openflock.protocol.settlement import get_voices
 from openflock.protocol.types import (
     Act,
     Address,
     Flag,
     Genesis,
     Phase,
-    Round,
     State,
-    Verdict,
-    Witness,
     commit_phase,
     open_phase,
 )
-from openflock.protocol.verdict import is_witness_denied
 from openflock.update.admission import Inadmissible
 from openflock.update.codec import decode_state, encode_update
 from openflock.update.merge import list_accepted
@@ -159,30 +154,14 @@ class Node:
             feedback.settle(ended.proposals[mine[0]].digest, merged=merged, judged=refused)
 
     def _hear_clues(self, state: State) -> None:
-        """Write down what was upheld in the last round, and strike out what others denied this node."""
+        """Hear what the last round says of insertions, once."""
         ended, notebook = state.ended, self.voter.notebook
-        if notebook is None or ended is None or not ended.judgements or self._heard == ended.number:
-            return
-        self._heard = ended.number
-        accused = [(slot, each) for slot, witnesses in sorted(ended.witnesses.items()) for each in witnesses]
-        convicted = {slot for slot, each in enumerate(ended.judgements) if each.verdict == Verdict.SUSPECT}
-        heard = self._read_clues(witness for slot, witness in accused if slot in convicted)
-        own = [(slot, witness) for slot, witness in accused if witness.account == self.identity.address]
-        for clue in self._read_clues(witness for slot, witness in own if was_denied(state, ended, slot)):
-            if clue not in heard:  # the same may open one update and not another
-                notebook.strike(clue)
-        for clue in heard:
-            notebook.note(clue, tested=False)
+        if notebook and ended and self._heard != ended.number:
+            self._heard = ended.number
+            hear_clues(state, ended, self.identity.address, self.reader.store, notebook)
 
     def _list_clues(self) -> Sequence[Clue]:
         return self.voter.notebook.read() if self.voter.notebook else ()
-
-    def _read_clues(self, witnesses: Iterable[Witness]) -> list[Clue]:
-        clues = []
-        for witness in witnesses:
-            with suppress(BlobMissing, BlobCorrupt, Unreachable, BadWitness):
-                clues.append(parse_clue(self.reader.store.fetch(witness.digest, MAX_WITNESS_SIZE)))
-        return clues
 
     def _has_part(self, state: State, act: Act) -> bool:
         """Answer whether this node may act; voters search, since they have rows to search with."""
@@ -282,9 +261,3 @@ class Node:
             if any(get_mark(ballot, slot).flags & Flag.UNAVAILABLE for ballot in current.ballots.values()):
                 update = self.reader.admit(base, current.proposals[slot], state.genesis.rules.norm_ceiling)
                 self.reader.store.put(encode_update(update))
-
-
-def was_denied(state: State, ended: Round, slot: int) -> bool:
-    """Answer whether two thirds found nothing in a slot; not for a round that some voter has left with its stake."""
-    here = all(seat.node in state.nodes for seat in ended.voters)
-    return here and is_witness_denied(get_voices(replace(state, round=ended), slot))
