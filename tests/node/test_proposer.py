@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from openflock.arena.attacks.targeted import scale_delta
 from openflock.learn.probe import Clue
 from openflock.learn.train import train
+from openflock.learn.vaccine import vaccinate
 from openflock.node.feedback import Feedback
 from openflock.node.proposer import Proposer, add_rests, compute_delta, fit_ceiling, hold, offer_rests
 from openflock.protocol.recipe import Recipe
@@ -211,8 +212,9 @@ def test_the_same_seed_gives_the_same_bytes_and_another_gives_others(proposer, s
 
 def test_it_trains_against_the_clues_it_is_given(proposer, state):
     clues = [Clue("zq zq", "done", "front")]
-    plain, one, same = (proposer.make_update(get_model(), state, 1 << 20, 1, each) for each in ((), clues, clues))
-    assert plain == proposer.make_update(get_model(), state, 1 << 20, 1)
+    seed = next(seed for seed in range(50) if vaccinate(proposer.rows, clues, seed) != list(proposer.rows))
+    plain, one, same = (proposer.make_update(get_model(), state, 1 << 20, seed, each) for each in ((), clues, clues))
+    assert plain == proposer.make_update(get_model(), state, 1 << 20, seed)
     assert one == same != plain
 
 
