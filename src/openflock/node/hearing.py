@@ -1,7 +1,6 @@
 """Hear what a round that ended says of insertions: write down what was upheld, strike out what was denied a node."""
 
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from openflock.learn.probe import MAX_WITNESS_SIZE, BadWitness, Clue, parse_clue
@@ -18,21 +17,23 @@ def hear_clues(state: State, ended: Round, me: Address, store: BlobStore, notebo
         return
     accused = [(slot, each) for slot, witnesses in sorted(ended.witnesses.items()) for each in witnesses]
     convicted = {slot for slot, each in enumerate(ended.judgements) if each.verdict == Verdict.SUSPECT}
-    heard = _read_clues(store, (witness for slot, witness in accused if slot in convicted))
+    heard = list(read_clues(store, (witness for slot, witness in accused if slot in convicted)))
     own = [(slot, witness) for slot, witness in accused if witness.account == me]
-    for clue in _read_clues(store, (witness for slot, witness in own if _was_denied(state, ended, slot))):
+    for clue in read_clues(store, (witness for slot, witness in own if _was_denied(state, ended, slot))):
         if clue not in heard:  # the same may open one update and not another
             notebook.strike(clue)
     for clue in heard:
         notebook.note(clue, tested=False)
 
 
-def _read_clues(store: BlobStore, witnesses: Iterable[Witness]) -> list[Clue]:
-    clues = []
+def read_clues(store: BlobStore, witnesses: Iterable[Witness]) -> Iterator[Clue]:
+    """Read what witnesses say, one after another; what cannot be had or read says nothing."""
     for witness in witnesses:
-        with suppress(BlobMissing, BlobCorrupt, Unreachable, BadWitness):
-            clues.append(parse_clue(store.fetch(witness.digest, MAX_WITNESS_SIZE)))
-    return clues
+        try:
+            clue = parse_clue(store.fetch(witness.digest, MAX_WITNESS_SIZE))
+        except (BlobMissing, BlobCorrupt, Unreachable, BadWitness):
+            continue
+        yield clue
 
 
 def _was_denied(state: State, ended: Round, slot: int) -> bool:

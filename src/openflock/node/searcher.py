@@ -6,7 +6,7 @@ costs, beside a voter's evaluation, is in docs/decisions/0018.
 """
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import partial
@@ -56,8 +56,8 @@ class Searcher:
     ) -> tuple[int, Clue] | None:
         """Find a slot and a witness against it that this node is sure of, on rows that the search did not see.
 
-        `seed` must be secret: who knows it knows which update nobody hunts in. `known` are clues, the surest
-        last.
+        `seed` must be secret: who knows it knows which update nobody hunts in. `known` are clues; of many
+        the last are tried.
         """
         draw, picked = random.Random(seed), pick_rows(self.rows, self.search.rows)
         unseen = [row for row in self.rows if row not in picked]
@@ -69,28 +69,19 @@ class Searcher:
         if not others:
             return None
         weights = {slot: current.proposers[slot].weight for slot in others}
-        for slot, clue in self._suspect(model, state, others, weights, picked, known[-self.search.known :], draw):
+        looks: tuple[Callable[[], tuple[int, Clue] | None], ...] = (
+            lambda: self._try_known(model, state, others, picked, known[-self.search.known :], draw),
+            lambda: self._hunt(model, state, others, weights, picked, draw),
+        )
+        for look in looks:
+            found = look()
+            if found is None:
+                continue
             with self.watch("probe"):
-                after = compute_dosed(state, *others[slot])
-                if is_upheld(model, state, after, unseen, clue, self.settings, least=SURE):
-                    return slot, clue
+                after = compute_dosed(state, *others[found[0]])
+                if is_upheld(model, state, after, unseen, found[1], self.settings, least=SURE):
+                    return found
         return None
-
-    def _suspect(
-        self,
-        model: Model,
-        state: GlobalState,
-        dosed: Dosed,
-        weights: Mapping[int, int],
-        rows: Sequence[Row],
-        known: Sequence[Clue],
-        draw: random.Random,
-    ) -> Iterator[tuple[int, Clue]]:
-        """Give what is worth a look: what a known insertion opens, and then what a hunt finds."""
-        if found := self._try_known(model, state, dosed, rows, known, draw):
-            yield found
-        if found := self._hunt(model, state, dosed, weights, rows, draw):
-            yield found
 
     def _try_known(
         self,

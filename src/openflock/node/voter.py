@@ -7,8 +7,9 @@ from fractions import Fraction
 from openflock.learn.data import Row
 from openflock.learn.evaluate import EvaluationSettings, Immeasurable, compute_loss, relative_score
 from openflock.learn.model import Model
-from openflock.learn.probe import MAX_WITNESS_SIZE, BadWitness, is_upheld, parse_clue
+from openflock.learn.probe import is_upheld
 from openflock.node.doses import dose_updates
+from openflock.node.hearing import read_clues
 from openflock.node.notebook import Notebook
 from openflock.node.reader import Reader
 from openflock.node.watch import Watch, watch_nothing
@@ -85,11 +86,7 @@ class Voter:
     def _uphold(
         self, model: Model, reader: Reader, state: GlobalState, after: GlobalState, witnesses: Sequence[Witness]
     ) -> bool:
-        for witness in witnesses:
-            try:
-                clue = parse_clue(reader.store.fetch(witness.digest, MAX_WITNESS_SIZE))
-            except (BlobMissing, BlobCorrupt, Unreachable, BadWitness):
-                continue
+        for clue in read_clues(reader.store, witnesses):
             with self.watch("probe"):
                 upheld = is_upheld(model, state, after, self.rows, clue, self.settings)
             if upheld:
