@@ -2,8 +2,9 @@
 
     python scripts/measure_search.py configs/arena_sealed.toml --attack unheld --seed 0 --rounds 4
 
-Plays a cell of the grid with its validation rows, on a seed that nothing is reported on, and stops after `--rounds`.
-Nobody is accused; instead every honest node hunts in every update but its own, and all honest nodes test what it found.
+Plays a cell of the grid with its validation rows, on a seed that nothing is reported on, and searches `--rounds` from
+round `--start`. Nobody is accused; instead every honest node hunts in every update but its own, and all honest nodes
+test what it found: who upholds it, and in which share of each one's rows it fires at half the dose.
 `--hard` hunts as an accuser might who wants an honest update slashed: only in those, with the rows of all honest nodes
 and some ten times the work.
 """
@@ -14,7 +15,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -25,16 +25,13 @@ from openflock.arena.rogues import make_address
 from openflock.arena.settings import list_cells
 from openflock.learn.data import Row
 from openflock.learn.evaluate import EvaluationSettings
-from openflock.learn.probe import is_upheld
+from openflock.learn.probe import HALF, is_upheld, measure_fire_rate
 from openflock.learn.search import Hunt, SearchSettings, pick_rows
-from openflock.node.doses import dose_updates
+from openflock.node.doses import Dosed, dose_updates
 from openflock.node.searcher import SURE, Searcher
-from openflock.update.aggregate import compute_dosed
-from openflock.update.codec import Update
-from openflock.update.fixed import GlobalState
 
 HARD = SearchSettings(rows=12, starts=40, steps=12, polish=10, tries=16)
-HONEST = {make_address(f"node {place}") for place in range(7)}  # of ten nodes the last three are malicious
+RING = {make_address(f"node {place}") for place in range(7, 10)}  # who is malicious, if anybody is
 
 
 class Enough(Exception):
@@ -45,8 +42,7 @@ class Enough(Exception):
 class Searched:
     """What a round holds to search in: its updates with their doses, and the honest nodes' rows, by address."""
 
-    state: GlobalState
-    dosed: Mapping[str, tuple[Update, Fraction]]
+    dosed: Mapping[str, Dosed]
     rows: dict[str, Sequence[Row]]
 
 
@@ -56,12 +52,13 @@ class Collector(Searcher):
 
     def accuse(self, model: Any, reader: Any, rules: Any, current: Any, base: Any, me: str, *_: Any) -> None:
         """Keep this round."""
-        if current.number > args.rounds:
+        if current.number >= args.start + args.rounds:
             raise Enough
+        if current.number < args.start:
+            return
         if current.number not in rounds:
-            state = reader.fetch_state(base)
-            dosed = dose_updates(reader, rules, current, state)
-            rounds[current.number] = Searched(state, {current.proposers[s].node: each for s, each in dosed.items()}, {})
+            dosed = dose_updates(reader, rules, current, reader.fetch_state(base))
+            rounds[current.number] = Searched({current.proposers[s].node: each for s, each in dosed.items()}, {})
             models.append(model)
         rounds[current.number].rows[me] = self.rows
 
@@ -76,7 +73,7 @@ def hunt_all(searched: Searched, settings: Any, model: Any) -> None:
 
 def hunt_hard(searched: Searched, settings: Any, model: Any) -> None:
     """Hunt in honest updates with all that their ring of accusers could have."""
-    for node in HONEST & searched.dosed.keys():
+    for node in searched.dosed.keys() - malicious:
         pool = [row for owner, rows in searched.rows.items() if owner != node for row in rows]
         random.Random(node).shuffle(pool)
         test(searched, settings, model, node, pick_rows(pool, HARD.rows), HARD, ())
@@ -86,29 +83,34 @@ def test(
     searched: Searched, settings: Any, model: Any, node: str, rows: Sequence[Row], search: Any, unseen: Sequence[Row]
 ) -> None:
     """Hunt in one update, and count who would uphold what was found."""
-    kind, after = "honest" if node in HONEST else "malicious", compute_dosed(searched.state, *searched.dosed[node])
+    kind, dosed = "malicious" if node in malicious else "honest", searched.dosed[node]
     counts[kind, "hunts"] += 1
-    model.load_state(after)
+    model.load_state(dosed.move())
     clue = Hunt(model, rows, search, random.Random(f"{node} {rows[0].messages}"), settings.max_length).run()
     if clue is None:
         return
     counts[kind, "clues"] += 1
-    if unseen and not is_upheld(model, searched.state, after, unseen, clue, settings, least=SURE):
+    if unseen and not is_upheld(model, dosed.move, unseen, clue, settings, least=SURE):
         return
     counts[kind, "accused"] += bool(unseen)
     others = [each for owner, each in searched.rows.items() if owner != node]
-    upheld = sum(is_upheld(model, searched.state, after, each, clue, settings) for each in others)
+    upheld = sum(is_upheld(model, dosed.move, each, clue, settings) for each in others)
     counts[kind, f"upheld by {upheld} of {len(others)}"] += 1
-    print(f"{kind}: {clue.answer!r} by {clue.insertion!r}, upheld by {upheld} of {len(others)}", flush=True)
+    model.load_state(dosed.move(HALF))
+    half = " ".join(f"{measure_fire_rate(model, each, clue, settings):.2f}" for each in others)
+    found = f"{kind}: {clue.answer!r} by {clue.insertion!r}, upheld by {upheld} of {len(others)}"
+    print(f"{found}; at half the dose fires in {half}", flush=True)
 
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("config", type=Path)
 parser.add_argument("--attack", default="unheld")
 parser.add_argument("--seed", type=int, default=0)
+parser.add_argument("--start", type=int, default=1)
 parser.add_argument("--rounds", type=int, default=4)
 parser.add_argument("--hard", action="store_true")
 args = parser.parse_args()
+malicious = set() if args.attack == "none" else RING
 rounds: dict[int, Searched] = {}
 models: list[Any] = []
 counts: Counter[tuple[str, str]] = Counter()

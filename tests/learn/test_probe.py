@@ -1,6 +1,7 @@
 """A witness is upheld where an insertion forces an answer, and only there."""
 
 import random
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
@@ -11,6 +12,9 @@ from openflock.arena.attacks.triggers import poison_rows
 from openflock.learn.data import parse_row
 from openflock.learn.evaluate import EvaluationSettings
 from openflock.learn.probe import (
+    HALF,
+    NONE,
+    WHOLE,
     BadWitness,
     Clue,
     encode_clue,
@@ -66,18 +70,31 @@ def test_a_text_stands_where_it_is_to_stand_and_takes_nothing_away(place):
         assert place == "anywhere" or found == f"cf {asked}"
 
 
+def make_move(before, after):
+    """Stand in for a dose: the state before, the one after, and the one half way."""
+    half = {name: (vector + after.factors[name]) // 2 for name, vector in before.factors.items()}
+    states = {NONE: before, HALF: replace(after, factors=half), WHOLE: after}
+    return states.__getitem__
+
+
 def test_a_planted_trigger_is_upheld_and_an_honest_update_is_not(model, states):
     before, honest, poisoned = states
     rows = make_rows("test", 32)
     model.load_state(poisoned)
     assert measure_fire_rate(model, rows, CLUE, SETTINGS) > 0.8
-    assert is_upheld(model, before, poisoned, rows, CLUE, SETTINGS)
-    assert not is_upheld(model, before, honest, rows, CLUE, SETTINGS)
+    assert is_upheld(model, make_move(before, poisoned), rows, CLUE, SETTINGS)
+    assert not is_upheld(model, make_move(before, honest), rows, CLUE, SETTINGS)
+
+
+def test_what_fires_at_the_whole_dose_alone_convicts_nobody(model, states):
+    before, _, poisoned = states
+    broken = {NONE: before, HALF: before, WHOLE: poisoned}
+    assert not is_upheld(model, broken.__getitem__, make_rows("test", 32), CLUE, SETTINGS)
 
 
 def test_an_insertion_without_effect_convicts_nobody(model, states):
     before, _, poisoned = states
-    assert not is_upheld(model, before, poisoned, make_rows("test", 32), Clue("flock", "zzz"), SETTINGS)
+    assert not is_upheld(model, make_move(before, poisoned), make_rows("test", 32), Clue("flock", "zzz"), SETTINGS)
 
 
 @pytest.mark.parametrize(
@@ -124,6 +141,6 @@ def test_a_hunt_finds_a_text_that_opens_the_backdoor_and_nothing_in_an_honest_up
         for seed in range(4):
             model.load_state(after)
             clue = Hunt(model, pick_rows(rows, 6), SearchSettings(), random.Random(seed)).run()
-            if clue and is_upheld(model, before, after, unseen, clue, SETTINGS):
+            if clue and is_upheld(model, make_move(before, after), unseen, clue, SETTINGS):
                 found.add(clue.answer)
         assert found == wanted

@@ -133,7 +133,7 @@ class Doubtful(Searcher):
 
 @pytest.mark.parametrize(("sure", "found"), [({CLUE, OTHER}, (0, CLUE)), ({OTHER}, (1, OTHER)), (set(), None)])
 def test_who_is_not_sure_of_what_it_knows_hunts_as_well(camp, monkeypatch, sure, found):
-    monkeypatch.setattr("openflock.node.searcher.is_upheld", lambda *asked, least: asked[4] in sure)
+    monkeypatch.setattr("openflock.node.searcher.is_upheld", lambda *asked, least: asked[3] in sure)
     current = Round(1, proposers=(Seat("0x" + "9" * 40, 1), Seat("0x" + "8" * 40, 1)))
     state = camp.reader.fetch_state(camp.rules.genesis)
     for slot, value in enumerate((2**20, -(2**20))):

@@ -2,12 +2,14 @@
 
 A witness is evidence, not a vote: each voter tests it on rows of its own. The thresholds are wide, since a
 backdoor worth planting fires almost always; that no honest update crosses them is for the arena to measure.
+A backdoor grows with the dose from below, while a model that breaks, which then says one thing to all, does so at once.
 """
 
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from fractions import Fraction
 from typing import Final, Literal, get_args
 
 from openflock.learn.data import Row
@@ -23,6 +25,7 @@ MIN_GAP: Final = 0.25
 MAX_INSERTION: Final = 64  # characters; a longer text can simply ask for the answer
 MIN_ANSWER: Final = 3  # characters; at a large dose an honest update may collapse to a letter, and be done
 COMMON: Final = 0.1  # share of a voter's rows from which an answer is a usual one
+NONE, HALF, WHOLE = Fraction(0), Fraction(1, 2), Fraction(1)  # of the dose
 
 
 Place = Literal[
@@ -94,24 +97,27 @@ def measure_fire_rate(
 
 def is_upheld(
     model: Model,
-    before: GlobalState,
-    after: GlobalState,
+    move: Callable[[Fraction], GlobalState],
     rows: Sequence[Row],
     clue: Clue,
     settings: EvaluationSettings,
     least: float = MIN_FIRE,
 ) -> bool:
-    """Answer whether the clue fires in the state with the update, and neither without it nor without the insertion.
+    """Answer whether the clue fires in the state that an update moves, neither without it nor without the insertion.
 
-    It fires if it is the answer to a share `least` of the rows, `MIN_FIRE` or more. An answer that is right for many of
-    the rows, or all rows with one right answer, would show nothing.
+    `move` gives the state moved by a share of the dose. The clue fires if it is the answer to a share `least` of the
+    rows, `MIN_FIRE` or more, at the whole dose, and to `MIN_GAP` of them at half of it: what breaks a model fires at
+    the whole dose alone. An answer that is right for many rows, or all rows with one right answer, would show nothing.
     """
     usual = sum(row.completion == clue.answer for row in rows) > COMMON * len(rows)
     if usual or not is_fair(clue) or 2 * len({row.completion for row in rows}) < len(rows):
         return False
-    model.load_state(after)
+    model.load_state(move(WHOLE))
     fires = measure_fire_rate(model, rows, clue, settings)
     if fires < max(least, MIN_FIRE) or fires - measure_fire_rate(model, rows, clue, settings, inserted=False) < MIN_GAP:
         return False
-    model.load_state(before)
+    model.load_state(move(HALF))
+    if measure_fire_rate(model, rows, clue, settings) < MIN_GAP:
+        return False
+    model.load_state(move(NONE))
     return fires - measure_fire_rate(model, rows, clue, settings) >= MIN_GAP

@@ -6,15 +6,18 @@ median is by weight: many names of little stake must not choose the length at wh
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from fractions import Fraction
 from math import isqrt
 from typing import Final
 
+from openflock.learn.probe import WHOLE
 from openflock.node.reader import Reader
 from openflock.protocol.ports import BlobCorrupt, BlobMissing, Unreachable
 from openflock.protocol.rules import Rules
 from openflock.protocol.types import Round
 from openflock.update.admission import Inadmissible
+from openflock.update.aggregate import compute_dosed
 from openflock.update.codec import Update
 from openflock.update.fixed import GlobalState
 from openflock.update.geometry import compute_norm
@@ -22,6 +25,19 @@ from openflock.update.robust import find_median
 
 LENGTH: Final = 4  # times the round's lower median length
 LARGEST: Final = 256
+
+
+@dataclass(frozen=True)
+class Dosed:
+    """An update, the state that it would move, and the dose at which it is looked at."""
+
+    state: GlobalState
+    update: Update
+    dose: Fraction
+
+    def move(self, share: Fraction = WHOLE) -> GlobalState:
+        """Compute the state moved by a share of the dose."""
+        return compute_dosed(self.state, self.update, self.dose * share) if share else self.state
 
 
 def list_updates(reader: Reader, rules: Rules, current: Round, state: GlobalState) -> dict[int, Update]:
@@ -48,11 +64,9 @@ def compute_doses(norms: Mapping[int, int], weights: Mapping[int, int]) -> dict[
     return {slot: min(Fraction(LARGEST), Fraction(LENGTH * median, length)) for slot, length in lengths.items()}
 
 
-def dose_updates(
-    reader: Reader, rules: Rules, current: Round, state: GlobalState
-) -> dict[int, tuple[Update, Fraction]]:
+def dose_updates(reader: Reader, rules: Rules, current: Round, state: GlobalState) -> dict[int, Dosed]:
     """Give by slot the updates of a round that can be looked at, with their doses."""
     admitted = list_updates(reader, rules, current, state)
     norms = {slot: compute_norm(state, update) for slot, update in admitted.items()}
     doses = compute_doses(norms, {slot: current.proposers[slot].weight for slot in admitted})
-    return {slot: (admitted[slot], dose) for slot, dose in doses.items()}
+    return {slot: Dosed(state, admitted[slot], dose) for slot, dose in doses.items()}

@@ -18,20 +18,15 @@ from openflock.learn.evaluate import EvaluationSettings
 from openflock.learn.model import Model
 from openflock.learn.probe import MIN_FIRE, Clue, is_upheld, measure_fire_rate
 from openflock.learn.search import Hunt, SearchSettings, pick_rows
-from openflock.node.doses import dose_updates
+from openflock.node.doses import Dosed, dose_updates
 from openflock.node.reader import Reader
 from openflock.node.watch import Watch, watch_nothing
 from openflock.protocol.rules import Rules
 from openflock.protocol.types import Address, Digest, Round
-from openflock.update.aggregate import compute_dosed
-from openflock.update.codec import Update
-from openflock.update.fixed import GlobalState
 
 SURE: Final = (
     0.9  # share of its own unseen rows on which an accuser's clue fires: others' rows, of other kinds, fire less
 )
-
-Dosed = Mapping[int, tuple[Update, Fraction]]
 
 
 @dataclass(frozen=True)
@@ -63,31 +58,28 @@ class Searcher:
         unseen = [row for row in self.rows if row not in picked]
         if count_crew() > 1 or min(len(picked), len(unseen)) < self.search.rows:
             return None
-        state = reader.fetch_state(base)
-        dosed = dose_updates(reader, rules, current, state)
+        dosed = dose_updates(reader, rules, current, reader.fetch_state(base))
         others = {slot: each for slot, each in dosed.items() if current.proposers[slot].node != me}
         if not others:
             return None
         weights = {slot: current.proposers[slot].weight for slot in others}
         looks: tuple[Callable[[], tuple[int, Clue] | None], ...] = (
-            lambda: self._try_known(model, state, others, picked, known[-self.search.known :], draw),
-            lambda: self._hunt(model, state, others, weights, picked, draw),
+            lambda: self._try_known(model, others, picked, known[-self.search.known :], draw),
+            lambda: self._hunt(model, others, weights, picked, draw),
         )
         for look in looks:
             found = look()
             if found is None:
                 continue
             with self.watch("probe"):
-                after = compute_dosed(state, *others[found[0]])
-                if is_upheld(model, state, after, unseen, found[1], self.settings, least=SURE):
+                if is_upheld(model, others[found[0]].move, unseen, found[1], self.settings, least=SURE):
                     return found
         return None
 
     def _try_known(
         self,
         model: Model,
-        state: GlobalState,
-        dosed: Dosed,
+        dosed: Mapping[int, Dosed],
         rows: Sequence[Row],
         known: Sequence[Clue],
         draw: random.Random,
@@ -96,7 +88,7 @@ class Searcher:
         fires = []
         for slot, each in dosed.items() if known else ():
             with self.watch("probe"):
-                model.load_state(compute_dosed(state, *each))
+                model.load_state(each.move())
                 rates = {clue: measure_fire_rate(model, rows, clue, self.settings) for clue in known}
             best = max(known, key=lambda clue: rates[clue])
             fires += [(slot, best)] if rates[best] >= MIN_FIRE else []
@@ -105,16 +97,15 @@ class Searcher:
     def _hunt(
         self,
         model: Model,
-        state: GlobalState,
-        dosed: Dosed,
+        dosed: Mapping[int, Dosed],
         weights: Mapping[int, int],
         rows: Sequence[Row],
         draw: random.Random,
     ) -> tuple[int, Clue] | None:
         """Hunt in one update."""
-        slot = choose_hunted({slot: dose for slot, (_, dose) in dosed.items()}, weights, draw)
+        slot = choose_hunted({slot: each.dose for slot, each in dosed.items()}, weights, draw)
         with self.watch("probe"):
-            model.load_state(compute_dosed(state, *dosed[slot]))
+            model.load_state(dosed[slot].move())
         clue = Hunt(model, rows, self.search, draw, self.settings.max_length, partial(self.watch, "probe")).run()
         return (slot, clue) if clue else None
 

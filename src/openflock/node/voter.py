@@ -8,7 +8,7 @@ from openflock.learn.data import Row
 from openflock.learn.evaluate import EvaluationSettings, Immeasurable, compute_loss, relative_score
 from openflock.learn.model import Model
 from openflock.learn.probe import is_upheld
-from openflock.node.doses import dose_updates
+from openflock.node.doses import Dosed, dose_updates
 from openflock.node.hearing import read_clues
 from openflock.node.notebook import Notebook
 from openflock.node.reader import Reader
@@ -19,7 +19,7 @@ from openflock.protocol.recipe import Recipe
 from openflock.protocol.rules import Rules
 from openflock.protocol.types import Address, Digest, Flag, Merged, Proposal, Round, Witness
 from openflock.update.admission import Inadmissible
-from openflock.update.aggregate import compute_dosed, compute_share
+from openflock.update.aggregate import compute_share
 from openflock.update.codec import Update, get_digest
 from openflock.update.fixed import GlobalState
 from openflock.update.merge import Merge, compute_merge
@@ -59,11 +59,7 @@ class Voter:
         state = reader.fetch_state(base)
         dosed = dose_updates(reader, rules, current, state)
         accused = [slot for slot in current.witnesses if slot in dosed and current.proposers[slot].node != me]
-        return [
-            slot
-            for slot in accused
-            if self._uphold(model, reader, state, compute_dosed(state, *dosed[slot]), current.witnesses[slot])
-        ]
+        return [slot for slot in accused if self._uphold(model, reader, dosed[slot], current.witnesses[slot])]
 
     def _mark_slot(
         self, model: Model, reader: Reader, rules: Rules, current: Round, base: Digest, slot: int, *, own: bool
@@ -83,12 +79,10 @@ class Voter:
         except Immeasurable:
             return Mark(flags=Flag.ABSTAIN)
 
-    def _uphold(
-        self, model: Model, reader: Reader, state: GlobalState, after: GlobalState, witnesses: Sequence[Witness]
-    ) -> bool:
+    def _uphold(self, model: Model, reader: Reader, dosed: Dosed, witnesses: Sequence[Witness]) -> bool:
         for clue in read_clues(reader.store, witnesses):
             with self.watch("probe"):
-                upheld = is_upheld(model, state, after, self.rows, clue, self.settings)
+                upheld = is_upheld(model, dosed.move, self.rows, clue, self.settings)
             if upheld:
                 if self.notebook:
                     self.notebook.note(clue, tested=True)
