@@ -25,6 +25,15 @@ RECIPES = {
     "Krum of mixed neighbours": ['recipe.aggregator="multi_krum"', "recipe.mixing=true", "recipe.faulty=200"],
     "median of sparse updates": ['recipe.aggregator="median"', 'recipe.encoding="sparse4"'],
     "geometric median": ['recipe.aggregator="geometric_median"'],
+    "both factors, gradients, Adam outside": [
+        'recipe.mode="separate"',
+        'recipe.optimizer="adam"',
+        "recipe.momentum=58982",
+        "recipe.rate=131",
+        'train.optimizer="sgd"',
+        "train.learning_rate=1.0",
+        "train.steps=1",
+    ],
 }
 
 
@@ -42,7 +51,7 @@ def test_a_task_of_any_recipe_merges_and_is_audited(config_file, tmp_path, name)
 @pytest.mark.parametrize(
     ("changes", "fault"),
     [
-        (['recipe.mode="stak"'], "recipe: mode must be one of alternate, ffa, stack"),
+        (['recipe.mode="stak"'], "recipe: mode must be one of alternate, ffa, separate, stack"),
         (["recipe.typo=1"], "recipe.typo: no such field"),
         (['recipe.aggregator="krum"', "recipe.mixing=false", "recipe.faulty=0"], "krum needs faulty above 0"),
         (["ranks=[2]"], "ranks: only where recipe.mode is stack"),

@@ -11,7 +11,7 @@ from openflock.learn.data import DataError, Row, parse_row
 from openflock.learn.evaluate import compute_accuracy, compute_loss
 from openflock.learn.skills import generate_rows
 from openflock.learn.train import TrainError, TrainSettings, pick_batch
-from openflock.update.fixed import to_fixed
+from openflock.update.fixed import initial_state, to_fixed
 
 SHORT = TrainSettings(steps=7, batch_size=4, checkpoint_every=2)
 
@@ -88,19 +88,19 @@ def test_computing_activations_again_changes_no_bit(model, start):
     assert not any(module.training for module in model.network.modules())
 
 
-@pytest.mark.parametrize("last", range(1, SHORT.steps + 1))
-def test_a_run_interrupted_at_any_step_ends_at_the_same_bits(model, start, tmp_path, last):
-    rows = make_rows("upper")
-    whole = train(model, start, rows, SHORT, seed=3)
+@pytest.mark.parametrize(("last", "kind"), [*((last, "adam") for last in range(1, SHORT.steps + 1)), (5, "sgd")])
+def test_a_run_interrupted_at_any_step_ends_at_the_same_bits(model, start, tmp_path, last, kind):
+    rows, settings = make_rows("upper"), dataclasses.replace(SHORT, optimizer=kind)
+    whole = train(model, start, rows, settings, seed=3)
     with pytest.raises(Interrupted):
-        train(model, start, rows, SHORT, seed=3, checkpoint=tmp_path / "run", on_step=interrupt_at(last))
+        train(model, start, rows, settings, seed=3, checkpoint=tmp_path / "run", on_step=interrupt_at(last))
     train(model, start, make_rows("sort"), SHORT, seed=9)
     seen = []
     resumed = train(
         model,
         start,
         rows,
-        SHORT,
+        settings,
         seed=3,
         checkpoint=tmp_path / "run",
         on_step=lambda step, loss: seen.append(step),
@@ -139,6 +139,16 @@ def test_every_epoch_shows_every_row_once(count, size, seed):
     drawn = [item for step in range(count) for item in pick_batch(range(count), size, seed, step)]
     for epoch in range(size):
         assert sorted(drawn[epoch * count : (epoch + 1) * count]) == list(range(count))
+
+
+def test_one_step_of_sgd_sends_the_gradient(model):
+    start = initial_state(model.layout, b"gradient")
+    short, long = (
+        train(model, start, make_rows("sort"), TrainSettings(1, learning_rate=rate, optimizer="sgd"), seed=1)
+        for rate in (0.25, 0.5)
+    )
+    for name, matrix in long["B"].items():  # which begins at zero
+        np.testing.assert_allclose(matrix, 2 * short["B"][name], rtol=1e-6)
 
 
 def test_what_cannot_be_trained_is_refused(model, start):

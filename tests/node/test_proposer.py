@@ -11,7 +11,7 @@ from openflock.learn.probe import Clue
 from openflock.learn.train import train
 from openflock.learn.vaccine import vaccinate
 from openflock.node.feedback import Feedback
-from openflock.node.proposer import Proposer, add_rests, compute_delta, fit_ceiling, hold, offer_rests
+from openflock.node.proposer import Proposer, add_rests, compute_delta, fit_ceiling, hold, offer_rests, take_rows
 from openflock.protocol.recipe import Recipe
 from openflock.update.admission import Inadmissible, check_admission, compute_squared_size
 from openflock.update.codec import decode_update, digest, encode_update, get_digest, make_update
@@ -83,6 +83,27 @@ def test_the_other_factor_is_fitted_as_well():
     update, _ = fit_ceiling(state, hold(state, draw_delta(4, 2**28, state)), 2**10)
     assert list(update.parts) == ["A"]
     check_admission(state, encode_update(update), 2**10)
+
+
+@pytest.mark.parametrize("ceiling", [1, 100, 2**10, 2**20])
+def test_two_factors_are_fitted_together(ceiling):
+    state = initial_state(LAYOUT, b"seed", Recipe("separate"))
+    ones = np.full(LAYOUT.compute_size("B"), 1 << 24, np.int32)
+    state = replace(state, factors={**state.factors, "B": ones})
+    update, _ = fit_ceiling(state, hold(state, draw_delta(4, 2**28, state)), ceiling)
+    assert update.parts.keys() == {"A", "B"}
+    check_admission(state, encode_update(update), ceiling)
+
+
+@given(st.integers(1, 30), st.integers(1, 12))
+def test_short_rounds_walk_through_all_rows_and_long_ones_take_all(count, size):
+    rows = list(range(count))
+    rounds = [take_rows(rows, size, step) for step in range(count)]
+    if size >= count:
+        assert rounds == [rows] * count
+    else:
+        walked = [row for taken in rounds for row in taken]
+        assert all(sorted(walked[first : first + count]) == rows for first in range(0, len(walked), count))
 
 
 @pytest.mark.parametrize("encoding", FORMS)

@@ -27,7 +27,7 @@ BAD = [
     (Recipe(), {"clip": -1}, "clip"),
     (Recipe(), {"clip": 1_000_001}, "clip"),
     (Recipe(), {"clip": True}, "clip must be an integer"),
-    (Recipe(), {"optimizer": "adam"}, "optimizer"),
+    (Recipe(), {"optimizer": "yogi"}, "optimizer"),
     (Recipe(), {"rate": 0}, "rate"),
     (Recipe(), {"rate": 2**18 + 1}, "rate"),
     (Recipe(), {"momentum": 1}, "momentum"),
@@ -59,6 +59,7 @@ def test_a_recipe_that_cannot_work_is_refused_by_the_name_of_its_field(good, cha
         {"mode": "stack", "encoding": "sparse4", "clip": 2000},
         {"optimizer": "nesterov", "momentum": 2**16 - 1, "rate": 2**18},
         {"optimizer": "momentum", "momentum": 0, "rate": 1},
+        {"mode": "separate", "optimizer": "adam", "momentum": 58_982, "rate": 131},
     ],
 )
 def test_recipes_at_their_bounds_are_accepted(fields):

@@ -9,7 +9,7 @@ from hypothesis.extra import numpy as npst
 from openflock.protocol.recipe import ONE, Encoding, Mode, Recipe
 from openflock.update.codec import Coded, Update, get_digest, get_update_layout, make_update
 from openflock.update.compress import FORMS, GROUP, KEPT
-from openflock.update.fixed import FACTORS, LIMIT, GlobalState, Layout, Module
+from openflock.update.fixed import FACTORS, LIMIT, GlobalState, Layout, Module, list_vectors
 from openflock.update.robust import compute_plan
 
 ENCODINGS = get_args(Encoding)
@@ -53,9 +53,12 @@ def states(draw, wanted=recipes()):  # noqa: B008
     if recipe.mode == "stack":
         layout = layout.resize(draw(st.integers(0, 4)))
     drawn = {factor: draw(vectors(layout.compute_size(factor))) for factor in FACTORS}
-    moving = FACTORS if recipe.optimizer != "plain" else ()
-    velocity = {factor: draw(vectors(layout.compute_size(factor))) for factor in moving}
-    return GlobalState(layout, recipe, draw(st.integers(0, 3)), drawn, velocity)
+    moments = {"velocity": entries, "rms": st.integers(0, 2**30)}
+    velocity, rms = (
+        {f: draw(vectors(layout.compute_size(f), each)) for kind, f in list_vectors(recipe) if kind == wanted}
+        for wanted, each in moments.items()
+    )
+    return GlobalState(layout, recipe, draw(st.integers(0, 3)), drawn, velocity, rms)
 
 
 # --- Updates -------------------------------------------------------------------------------------------------

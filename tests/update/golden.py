@@ -23,6 +23,9 @@ RECIPES = {
 RECIPES["alternate int8 krum"] = Recipe(aggregator="multi_krum", mixing=True, faulty=250, clip=1000)
 RECIPES["alternate int4 trimmed"] = Recipe(encoding="int4", aggregator="trimmed_mean", faulty=250)
 RECIPES["alternate int8 by domain"] = Recipe(grouping=600, aggregator="trimmed_mean", faulty=400, clip=1000)
+RECIPES["alternate int8 adam"] = Recipe(optimizer="adam", momentum=58_982, rate=131)
+RECIPES["separate int8 adam"] = Recipe("separate", optimizer="adam", momentum=58_982, rate=131)
+RECIPES["separate int4 plain"] = Recipe("separate", "int4")
 RECIPES["alternate int8 geometric"] = Recipe(aggregator="geometric_median")
 
 

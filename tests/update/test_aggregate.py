@@ -11,15 +11,15 @@ from openflock.protocol.recipe import ONE, Recipe
 from openflock.update.aggregate import compute_candidate, compute_share, stream_candidate
 from openflock.update.codec import encode_state, get_digest
 from openflock.update.fixed import FACTORS, LIMIT, Layout, Module, initial_state
-from openflock.update.outer import step_values, step_velocity
+from openflock.update.outer import step_alone, step_rms, step_values, step_velocity
 from openflock.update.plan import combine
 from openflock.update.robust import reduce_weights
 
 from .examples import SMALL, fill_update, plan_mean, read_whole, recipes, stakes, states_with_updates
 
 STATE = initial_state(SMALL, b"seed")
-MERGED = ("alternate", "ffa")
-OPTIMIZERS = ("plain", "momentum", "nesterov")
+MERGED = ("alternate", "ffa", "separate")
+OPTIMIZERS = ("plain", "momentum", "nesterov", "adam")
 LARGEST = 127 << 18
 cases = states_with_updates(wanted=recipes(modes=MERGED, optimizers=OPTIMIZERS))
 plain_cases = states_with_updates(wanted=recipes(modes=MERGED).map(lambda recipe: replace(recipe, rate=ONE)))
@@ -53,25 +53,24 @@ def test_a_plain_candidate_agrees_with_fractions(case, data):
     state, drawn = case
     weights = draw_weights(data, len(drawn))
     candidate = merge(state, drawn, weights)
-    (factor,) = state.trained
-    moved = mean_by_hand(weights, drawn, factor)
     assert candidate.step == state.step + 1
-    assert candidate.factors[factor].tolist() == [
-        cut(int(n) + move) for n, move in zip(state.factors[factor], moved, strict=True)
-    ]
+    for factor in state.trained:
+        moved = mean_by_hand(weights, drawn, factor)
+        assert candidate.factors[factor].tolist() == [
+            cut(int(n) + move) for n, move in zip(state.factors[factor], moved, strict=True)
+        ]
 
 
 @given(cases, st.data())
 @settings(max_examples=60)
-def test_what_the_round_does_not_train_stays_as_it_was_with_its_velocity(case, data):
+def test_what_the_round_does_not_train_stays_as_it_was_with_its_moments(case, data):
     state, drawn = case
     candidate = merge(state, drawn, draw_weights(data, len(drawn)))
-    (frozen,) = set(FACTORS) - set(state.trained)
     assert (candidate.layout, candidate.recipe) == (state.layout, state.recipe)
-    assert candidate.factors[frozen].tolist() == state.factors[frozen].tolist()
-    assert candidate.velocity.keys() == state.velocity.keys()
-    if state.velocity:
-        assert candidate.velocity[frozen].tolist() == state.velocity[frozen].tolist()
+    assert candidate.vectors.keys() == state.vectors.keys()
+    for (kind, factor), vector in state.vectors.items():
+        if factor not in state.trained:
+            assert candidate.vectors[kind, factor].tolist() == vector.tolist()
 
 
 @given(cases, st.data())
@@ -132,15 +131,14 @@ def test_the_outer_step_is_taken_with_the_merged_delta(case, data):
     state, drawn = case
     weights = draw_weights(data, len(drawn))
     candidate = merge(state, drawn, weights)
-    (factor,) = state.trained
-    delta = np.array(mean_by_hand(weights, drawn, factor), np.float64)
-    speed = step_velocity(state.recipe, state.velocity[factor], delta) if state.velocity else None
-    if speed is not None:
-        assert candidate.velocity[factor].tolist() == speed.tolist()
-    assert (
-        candidate.factors[factor].tolist()
-        == step_values(state.recipe, state.factors[factor], speed, delta.copy()).tolist()
-    )
+    for factor in state.trained:
+        delta = np.array(mean_by_hand(weights, drawn, factor), np.float64)
+        speed = step_velocity(state.recipe, state.velocity[factor], delta) if state.velocity else None
+        root = step_rms(state.rms[factor], delta) if state.rms else None
+        moved = step_values(state.recipe, state.factors[factor], speed, delta.copy(), root, state.count)
+        assert candidate.factors[factor].tolist() == moved.tolist()
+        for moment, found in ((speed, candidate.velocity), (root, candidate.rms)):
+            assert moment is None or found[factor].tolist() == moment.tolist()
 
 
 def test_a_velocity_moves_only_with_its_factor():
@@ -176,6 +174,7 @@ def test_the_order_in_which_factors_are_named_does_not_count(case):
         state,
         factors=dict(reversed(state.factors.items())),
         velocity=dict(reversed(state.velocity.items())),
+        rms=dict(reversed(state.rms.items())),
     )
     assert get_digest(merge(turned, drawn)) == get_digest(merge(state, drawn))
 
@@ -214,14 +213,22 @@ def test_a_vector_of_many_pieces_is_merged_as_if_it_were_one(size, encoding):
 def test_a_share_adds_its_part_of_one_update_and_nothing_else(case, weight, rest):
     state, [update, *_] = case
     share = compute_share(state, update, Fraction(weight, weight + rest))
-    (factor,) = state.trained
-    (frozen,) = set(FACTORS) - {factor}
-    part = [round(Fraction(int(n) * weight, weight + rest)) for n in read_whole(update)[factor]]
-    part = [round(Fraction(n * state.recipe.rate, ONE)) for n in part]
-    assert share.factors[factor].tolist() == [cut(int(n) + d) for n, d in zip(state.factors[factor], part, strict=True)]
     assert (share.step, share.recipe) == (state.step + 1, state.recipe)
-    assert share.factors[frozen] is state.factors[frozen]
     assert share.velocity is state.velocity
+    assert share.rms is state.rms
+    for factor in FACTORS:
+        if factor not in state.trained:
+            assert share.factors[factor] is state.factors[factor]
+            continue
+        part = [round(Fraction(int(n) * weight, weight + rest)) for n in read_whole(update)[factor]]
+        if state.rms:
+            wanted = step_alone(
+                state.recipe, state.factors[factor], np.array(part, np.float64), state.rms[factor], state.count
+            ).tolist()
+        else:
+            moves = [round(Fraction(n * state.recipe.rate, ONE)) for n in part]
+            wanted = [cut(int(n) + d) for n, d in zip(state.factors[factor], moves, strict=True)]
+        assert share.factors[factor].tolist() == wanted
 
 
 @given(plain_cases, st.data())

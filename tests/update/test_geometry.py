@@ -27,13 +27,22 @@ from .examples import SMALL, fill_update, read_matrices, read_whole, states_with
 ONE = 2**FRACTION_BITS
 
 
+def list_old(state, factor):
+    return [matrix.astype(object) for matrix in state.get_factor(factor).values()]
+
+
 def multiply_by_hand(state, update):
     """Form the change of every module's weights, in units of 2**-48, from Python integers."""
+
+    if state.recipe.mode == "separate":
+        news = {f: [old + d for old, d in zip(list_old(state, f), read_matrices(update, f), strict=True)] for f in "AB"}
+        olds = zip(list_old(state, "B"), list_old(state, "A"), strict=True)
+        return [B @ A - b @ a for B, A, (b, a) in zip(news["B"], news["A"], olds, strict=True)]
 
     def list_factor(factor):
         if factor in state.trained:
             return read_matrices(update, factor)
-        return [matrix.astype(object) for matrix in state.get_factor(factor).values()]
+        return list_old(state, factor)
 
     return [B @ A for B, A in zip(list_factor("B"), list_factor("A"), strict=True)]
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from openflock.protocol.recipe import ONE, Recipe
 from openflock.update.fixed import LIMIT
-from openflock.update.outer import saturate, scale, step_values, step_velocity
+from openflock.update.outer import BETA, FINE, saturate, scale, step_alone, step_rms, step_values, step_velocity
 
 from .examples import entries, recipes
 
@@ -89,3 +89,58 @@ def test_many_steps_stay_beside_those_of_torch(optimizer, rate):
         assert np.abs(values - weight.detach().numpy()).max() <= count * (0.5 + 5 * rate / ONE)
         assert np.abs(velocity - sgd.state[weight]["momentum_buffer"].neg().numpy()).max() <= 4
     assert np.abs(values).max() > 2**20
+
+
+# --- Adam ----------------------------------------------------------------------------------------------------
+
+ADAM = Recipe(optimizer="adam", momentum=ONE * 7 // 8, rate=131)
+NOTHING = np.zeros(50, np.int32)
+
+
+def step_adam(values, velocity, rms, delta, count):
+    velocity, rms = step_velocity(ADAM, velocity, delta), step_rms(rms, delta)
+    return step_values(ADAM, values, velocity, delta.copy(), rms, count), velocity, rms
+
+
+def test_many_steps_of_adam_stay_beside_those_of_torch():
+    draw = np.random.default_rng(1)
+    deltas = draw.choice([-1.0, 1.0], (40, 50)) * draw.integers(2**10, 2**16, (40, 50))  # small ones round coarsely
+    weight = torch.zeros(50, dtype=torch.float64, requires_grad=True)
+    adam = torch.optim.Adam([weight], ADAM.rate / ONE, betas=(7 / 8, BETA), eps=2**-24)
+    values, velocity, rms = NOTHING, NOTHING, NOTHING
+    for count, delta in enumerate(deltas, 1):
+        weight.grad = torch.from_numpy(-delta * 2**-24)
+        adam.step()
+        values, velocity, rms = step_adam(values, velocity, rms, delta, count)
+        assert np.abs(values * 2.0**-24 - weight.detach().numpy()).max() <= 2e-6
+    assert np.abs(values).max() * 2.0**-24 > 5 * ADAM.rate / ONE
+
+
+@given(st.lists(moves, min_size=1), st.integers(1, 2**20))
+def test_adam_s_step_is_as_long_as_its_rate_however_long_the_delta(deltas, count):
+    delta = np.array(deltas, np.float64)
+    start = np.zeros(len(deltas), np.int32)
+    first, _, _ = step_adam(start, start, start, delta, 1)
+    alone = step_alone(ADAM, start, delta.copy(), start, count)
+    rate = ADAM.rate * 2**8
+    assert (np.abs(first) <= rate).all()
+    assert (np.sign(first) == np.sign(delta)).all()
+    assert (np.abs(first[np.abs(delta) > 100]) > rate * 0.98).all()
+    assert (np.abs(alone) <= rate / (1 - BETA) ** 0.5 + 1).all()
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_no_step_of_adam_leaves_the_range(sign):
+    edge, delta = np.full(1, sign * LIMIT, np.int32), np.full(1, sign * float(LARGEST))
+    values, velocity, rms = step_adam(edge, edge, np.full(1, LIMIT, np.int32), delta, 2**31)
+    assert values.tolist() == [sign * LIMIT]
+    assert abs(velocity[0]) <= LIMIT
+    assert 0 <= rms[0] <= LIMIT
+
+
+def test_what_never_moved_stays_and_the_moments_are_in_their_unit():
+    still = np.zeros(1)
+    assert [vector.tolist() for vector in step_adam(*(np.zeros(1, np.int32),) * 3, still, 1)] == [[0]] * 3
+    delta = np.array([1000.0])
+    _, velocity, rms = step_adam(*(np.zeros(1, np.int32),) * 3, delta, 1)
+    assert (velocity[0], rms[0]) == (FINE * 1000 // 8, round(FINE * 1000 * (1 - BETA) ** 0.5))

@@ -46,8 +46,11 @@ def measure_average(world: World, on_node: Any) -> dict[str, float]:
 
 
 def get_settings(world: World) -> TrainSettings:
-    """Give a baseline's training settings: the nodes' own, at the learning rate that suits training both factors."""
-    train = world.config.train.model_dump() | {"learning_rate": world.config.baseline_learning_rate}
+    """Give a baseline's training settings: the nodes' own, at the learning rate that suits Adam on both factors."""
+    train = world.config.train.model_dump() | {
+        "learning_rate": world.config.baseline_learning_rate,
+        "optimizer": "adam",
+    }
     return TrainSettings(**train, max_length=world.config.max_length)
 
 

@@ -43,6 +43,7 @@ class Training(Section):
     steps: PositiveInt = 25
     batch_size: PositiveInt = 8
     learning_rate: float = Field(default=2e-3, gt=0)
+    optimizer: Literal["adam", "sgd"] = "adam"  # sgd where the recipe's is adam: what is sent are then gradients
     recompute: bool = False  # activations: far less memory, about a third more time
 
 

@@ -82,8 +82,10 @@ def _restore(tensors: dict[str, torch.Tensor], parameters: Parameters, optimizer
     for name, parameter in parameters.items():
         parameter.copy_(tensors[f"{name}/weight"])
     stored = optimizer.state_dict()
-    stored["state"] = {
-        index: {key: tensors[f"{name}/{key}"] for key in ("step", "exp_avg", "exp_avg_sq")}
-        for index, name in enumerate(parameters)
-    }
+    moments: dict[str, dict[str, torch.Tensor]] = {name: {} for name in parameters}  # sgd has none
+    for path, tensor in tensors.items():
+        name, key = path.rsplit("/", 1)
+        if key != "weight":
+            moments[name][key] = tensor
+    stored["state"] = dict(enumerate(moments.values()))
     optimizer.load_state_dict(stored)

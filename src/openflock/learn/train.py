@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
@@ -14,11 +15,12 @@ from numpy.typing import NDArray
 from openflock.learn.checkpoint import compute_inputs_digest, read_checkpoint, remove_checkpoint, write_checkpoint
 from openflock.learn.crew import pass_rows
 from openflock.learn.data import Row
-from openflock.learn.encode import IGNORED, Batch, Example, collate, encode_rows, get_pad
+from openflock.learn.encode import IGNORED, Batch, collate, encode_rows, get_pad
 from openflock.learn.model import Model
 from openflock.learn.passes import add_gradients
 from openflock.update.fixed import Factor, GlobalState, expand_seed, to_float
 
+Of = TypeVar("Of")
 Trained = Mapping[Factor, Mapping[str, NDArray[np.float32]]]
 Adjust = Callable[[Sequence[torch.nn.Parameter]], None]  # what changes gradients or weights before a step
 
@@ -32,7 +34,8 @@ class TrainSettings:
     """Say how a node trains; all its own choice. `max_length` is in tokens, `clip_norm` caps the gradient's norm.
 
     `rank` is how many components it adds where updates are stacked, 0 for as many as the task allows. With
-    `recompute`, layers keep no activations but compute them again: far less memory, about a third more time.
+    `recompute`, layers keep no activations but compute them again: far less memory, about a third more time. `sgd` is
+    for a recipe that steps with adam itself: one step of it sends a gradient.
     """
 
     steps: int = 25
@@ -44,6 +47,7 @@ class TrainSettings:
     checkpoint_every: int = 10
     recompute: bool = False
     rank: int = 0
+    optimizer: Literal["adam", "sgd"] = "adam"
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "checkpoint_every"):
@@ -118,7 +122,7 @@ def cut_components(trained: Trained, rank: int) -> dict[Factor, dict[str, NDArra
     }
 
 
-def pick_batch(examples: Sequence[Example], size: int, seed: int, step: int) -> list[Example]:
+def pick_batch(examples: Sequence[Of], size: int, seed: int, step: int) -> list[Of]:
     """Pick the examples of one step: every epoch is its own shuffle, and batches run across its end.
 
     It depends on its arguments alone, so a resumed run needs no state of a generator.
@@ -138,7 +142,10 @@ def _shuffle(count: int, seed: int, epoch: int) -> list[int]:
 
 def build_optimizer(parameters: dict[str, torch.nn.Parameter], settings: TrainSettings) -> torch.optim.Optimizer:
     """Build the inner optimizer."""
-    return torch.optim.AdamW(parameters.values(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    weights, rate, decay = parameters.values(), settings.learning_rate, settings.weight_decay
+    if settings.optimizer == "sgd":
+        return torch.optim.SGD(weights, lr=rate, weight_decay=decay)
+    return torch.optim.AdamW(weights, lr=rate, weight_decay=decay)
 
 
 def prepare_step(

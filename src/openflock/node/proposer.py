@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from openflock.learn.data import Row
 from openflock.learn.model import Model
 from openflock.learn.probe import Clue
-from openflock.learn.train import Trained, TrainSettings, train
+from openflock.learn.train import Trained, TrainSettings, pick_batch, train
 from openflock.learn.vaccine import vaccinate
 from openflock.node.feedback import Feedback
 from openflock.node.watch import Watch, watch_nothing
@@ -43,7 +43,8 @@ class Proposer:
     ) -> bytes:
         """Train the factor whose turn it is, also against the clues, and encode the update to the state."""
         with self.watch("training"):
-            trained = self.train_rows(model, state, vaccinate(self.rows, clues, seed), seed)
+            rows = take_rows(self.rows, self.settings.steps * self.settings.batch_size, state.step)
+            trained = self.train_rows(model, state, vaccinate(rows, clues, seed), seed)
         delta = compute_delta(state, trained)
         if self.tamper:
             return encode_update(make_update(state, hold(state, self.tamper(delta))))
@@ -60,6 +61,14 @@ class Proposer:
         """Train on rows, or go on where an interrupted training was."""
         checkpoint = self.checkpoints / f"{seed:x}" if self.checkpoints else None
         return train(model, state, rows, self.settings, seed, checkpoint, self.on_step)
+
+
+def take_rows(rows: Sequence[Row], count: int, step: int) -> Sequence[Row]:
+    """Take the rows of a round: all, or where it sees less those that come after the last round's.
+
+    Short rounds that drew anew would see some rows often before they see others at all.
+    """
+    return rows if count >= len(rows) else pick_batch(rows, count, len(rows), step)
 
 
 def compute_delta(state: GlobalState, trained: Trained) -> Delta:
@@ -96,8 +105,9 @@ def fit_ceiling(state: GlobalState, delta: Delta, norm_ceiling: int) -> tuple[Up
     while (norm := isqrt(int(compute_squared_size(state, update) * 4**NORM_BITS)) + 1) > norm_ceiling:
         # One part in 64 less than the exact ratio, for what rounding adds.
         ratio = (norm_ceiling * 63 << 24) // (norm * 64)
-        shrunk = state.trained[-1]  # of two factors one, since their product is what is measured
-        delta = {**delta, shrunk: shrink(delta[shrunk], ratio)}
+        # Of two factors that are new one, since their product is what is measured.
+        shrunk = state.trained[-1:] if state.recipe.mode == "stack" else state.trained
+        delta = {**delta, **{factor: shrink(delta[factor], ratio) for factor in shrunk}}
         update = make_update(state, delta)
     return update, delta
 

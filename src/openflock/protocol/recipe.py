@@ -3,10 +3,10 @@
 from dataclasses import dataclass, fields
 from typing import Final, Literal, get_args
 
-Mode = Literal["alternate", "ffa", "stack"]
+Mode = Literal["alternate", "ffa", "separate", "stack"]
 Encoding = Literal["int8", "int4", "ternary", "sparse4"]
 Aggregator = Literal["mean", "median", "trimmed_mean", "krum", "multi_krum", "geometric_median"]
-Optimizer = Literal["plain", "momentum", "nesterov"]
+Optimizer = Literal["plain", "momentum", "nesterov", "adam"]
 
 ONE: Final = 2**16  # of rate and momentum
 NEEDS_FAULTY: Final = ("trimmed_mean", "krum", "multi_krum")
@@ -31,8 +31,8 @@ class Recipe:
     faulty: int = 0  # permille of the weight, or of each domain's, that may be malicious
     clip: int = 0  # permille of the round's median norm, to which longer updates are scaled down; 0 is off
     optimizer: Optimizer = "plain"
-    rate: int = ONE  # outer learning rate, in 2**-16
-    momentum: int = 0  # in 2**-16
+    rate: int = ONE  # outer learning rate, in 2**-16; of adam's steps, which are 1 long, some 100 of them
+    momentum: int = 0  # in 2**-16; of adam the first beta
 
     def __post_init__(self) -> None:
         _check_types(self)

@@ -3,8 +3,10 @@
 All of it goes piece by piece over the vectors, so memory grows neither with the number of updates nor with the model.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -16,8 +18,8 @@ from openflock.update.ahead import map_ahead
 from openflock.update.codec import Update, build_state_header, decode_state, stream_vector, to_bytes
 from openflock.update.compress import FORMS, expand
 from openflock.update.container import release
-from openflock.update.fixed import Factor, GlobalState
-from openflock.update.outer import add_move, step_values, step_velocity
+from openflock.update.fixed import Factor, GlobalState, Vector
+from openflock.update.outer import Numbers, step_alone, step_rms, step_values, step_velocity
 from openflock.update.plan import AnyPlan, Plan, combine
 from openflock.update.robust import reduce_weights
 
@@ -38,7 +40,10 @@ def stream_candidate(state: GlobalState, updates: Sequence[Update], plan: AnyPla
     for factor, vector in sorted(state.factors.items()):
         yield from _stream_merged(state, updates, plan, factor) if factor in state.trained else stream_vector(vector)
     for factor, vector in sorted(state.velocity.items()):
-        yield from _stream_moved(state, updates, plan, factor) if factor in state.trained else stream_vector(vector)
+        step = partial(step_velocity, state.recipe)
+        yield from _stream_moment(state, updates, plan, factor, vector, step)
+    for factor, vector in sorted(state.rms.items()):
+        yield from _stream_moment(state, updates, plan, factor, vector, step_rms)
 
 
 def compute_candidate(state: GlobalState, updates: Sequence[Update], plan: AnyPlan) -> GlobalState:
@@ -70,20 +75,22 @@ def _move_alone(state: GlobalState, update: Update, plan: Plan) -> GlobalState:
     for factor, vector in moved.items():
         for whole in _cut(slice(0, vector.size), _choose_piece([update])):
             for piece, delta in _iterate_deltas([update], plan, factor, whole):
-                vector[piece] = add_move(state.recipe, state.factors[factor][piece], delta)
-    return GlobalState(state.layout, state.recipe, state.step + 1, {**state.factors, **moved}, state.velocity)
+                rms = state.rms[factor][piece] if state.rms else None
+                vector[piece] = step_alone(state.recipe, state.factors[factor][piece], delta, rms, state.count)
+    return replace(state, step=state.step + 1, factors={**state.factors, **moved})
 
 
 def _stream_merged(state: GlobalState, updates: Sequence[Update], plan: AnyPlan, factor: Factor) -> Iterator[Blob]:
-    values, velocity = state.factors[factor], state.velocity.get(factor)
+    values, velocity, rms = state.factors[factor], state.velocity.get(factor), state.rms.get(factor)
 
     def merge(whole: slice) -> Blob:
         merged = np.empty(whole.stop - whole.start, np.int32)
         for piece, delta in _iterate_deltas(updates, plan, factor, whole):
             speed = None if velocity is None else step_velocity(state.recipe, velocity[piece], delta)
-            moved = step_values(state.recipe, values[piece], speed, delta)
+            root = None if rms is None else step_rms(rms[piece], delta)
+            moved = step_values(state.recipe, values[piece], speed, delta, root, state.count)
             merged[piece.start - whole.start : piece.stop - whole.start] = moved
-        for vector in (values, velocity):
+        for vector in (values, velocity, rms):
             if vector is not None:
                 release(vector, 4 * whole.start, 4 * whole.stop)
         return to_bytes(merged)
@@ -91,12 +98,21 @@ def _stream_merged(state: GlobalState, updates: Sequence[Update], plan: AnyPlan,
     return map_ahead(merge, _cut(slice(0, values.size), _choose_piece(updates)))
 
 
-def _stream_moved(state: GlobalState, updates: Sequence[Update], plan: AnyPlan, factor: Factor) -> Iterator[Blob]:
-    velocity = state.velocity[factor]
-    for whole in _cut(slice(0, velocity.size), _choose_piece(updates)):
+def _stream_moment(
+    state: GlobalState,
+    updates: Sequence[Update],
+    plan: AnyPlan,
+    factor: Factor,
+    moment: Vector,
+    step: Callable[[Vector, Numbers], Vector],
+) -> Iterator[Blob]:
+    if factor not in state.trained:
+        yield from stream_vector(moment)
+        return
+    for whole in _cut(slice(0, moment.size), _choose_piece(updates)):
         for piece, delta in _iterate_deltas(updates, plan, factor, whole):
-            yield to_bytes(step_velocity(state.recipe, velocity[piece], delta))
-        release(velocity, 4 * whole.start, 4 * whole.stop)
+            yield to_bytes(step(moment[piece], delta))
+        release(moment, 4 * whole.start, 4 * whole.stop)
 
 
 def _iterate_deltas(

@@ -8,7 +8,7 @@ matrices.
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Final
+from typing import Any, Final, get_args
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -18,7 +18,7 @@ from openflock.protocol.ports import Blob
 from openflock.protocol.recipe import Encoding, Mode, Recipe
 from openflock.update.compress import FORMS, Bytes, expand, find_fault, quantize
 from openflock.update.container import Malformed, Spec, build_header, pack, read_header, release, unpack
-from openflock.update.fixed import FACTORS, PIECE, Factor, GlobalState, Layout, Module, Vector
+from openflock.update.fixed import FACTORS, PIECE, Factor, GlobalState, Kind, Layout, Module, Vector, list_vectors
 
 _DIGEST_SIZE: Final = 32
 _BLOCKS: Final = 2**14  # that are expanded or checked together
@@ -141,7 +141,12 @@ def get_update_layout(state: GlobalState, width: int | None = None) -> Layout:
 def max_update_size(state: GlobalState) -> int:
     """Count the bytes of the largest update that any round of this task can bring: nobody needs to fetch one more."""
     layout, encoding = get_update_layout(state), state.recipe.encoding
-    rounds: dict[Mode, list[tuple[Factor, ...]]] = {"stack": [FACTORS], "ffa": [("B",)], "alternate": [("A",), ("B",)]}
+    rounds: dict[Mode, list[tuple[Factor, ...]]] = {
+        "stack": [FACTORS],
+        "separate": [FACTORS],
+        "ffa": [("B",)],
+        "alternate": [("A",), ("B",)],
+    }
     return max(_compute_update_size(layout, encoding, factors) for factors in rounds[state.recipe.mode])
 
 
@@ -197,9 +202,9 @@ def encode_state(state: GlobalState) -> bytes:
 def stream_state(state: GlobalState) -> Iterator[Blob]:
     """Give a state's bytes in pieces."""
     yield build_state_header(state.layout, state.recipe, state.step)
-    for vectors in (state.factors, state.velocity):
-        for factor in sorted(vectors):
-            yield from stream_vector(vectors[factor])
+    vectors = state.vectors
+    for name in list_vectors(state.recipe):
+        yield from stream_vector(vectors[name])
 
 
 def stream_vector(vector: Vector) -> Iterator[Blob]:
@@ -233,14 +238,13 @@ def decode_state(blob: Blob, known: bytes | None = None) -> GlobalState:
     except (KeyError, TypeError, ValueError):  # a short header may stand for one over the limit
         raise Malformed("the header does not describe a state") from None
     unpack(blob, _describe_state(layout, recipe, step), _list_state_specs(layout, recipe))
-    vectors = {}
-    for name in _list_vectors(recipe):
-        size = layout.compute_size(name[1])
-        vectors[name] = np.frombuffer(blob, "<i4", size, offset)
+    vectors: dict[Kind, dict[Factor, Vector]] = {kind: {} for kind in get_args(Kind)}
+    for kind, factor in list_vectors(recipe):
+        size = layout.compute_size(factor)
+        vectors[kind][factor] = np.frombuffer(blob, "<i4", size, offset)
         offset += 4 * size
-    factors, velocity = ({f: vectors[kind, f] for kind, f in vectors if kind == wanted} for wanted in ("", "velocity."))
     try:
-        state = GlobalState(layout, recipe, step, factors, velocity)
+        state = GlobalState(layout, recipe, step, vectors["value"], vectors["velocity"], vectors["rms"])
     except ValueError as error:
         raise Malformed(str(error)) from None
     if known is not None:
@@ -261,16 +265,10 @@ def _describe_state(layout: Layout, recipe: Recipe, step: int) -> dict[str, str]
     return {"openflock": "state/2", **{name: str(value) for name, value in (numbers | agreed).items()}}
 
 
-def _list_vectors(recipe: Recipe) -> list[tuple[str, Factor]]:
-    """List a state's vectors in the order of their bytes: a prefix of the tensors' names, and a factor."""
-    kinds = ("",) if recipe.optimizer == "plain" else ("", "velocity.")
-    return [(kind, factor) for kind in kinds for factor in FACTORS]
-
-
 def _list_state_specs(layout: Layout, recipe: Recipe) -> dict[str, Spec]:
     return {
-        f"{kind}{factor}.{name}": Spec("I32", shape)
-        for kind, factor in _list_vectors(recipe)
+        f"{'' if kind == 'value' else f'{kind}.'}{factor}.{name}": Spec("I32", shape)
+        for kind, factor in list_vectors(recipe)
         for name, shape in layout.compute_shapes(factor).items()
     }
 

@@ -6,7 +6,7 @@ A stored integer n means n * 2**-24: steps of 6e-8 in a range of +-128, wide eno
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import isqrt
 from typing import Any, Final, Literal
 
@@ -23,6 +23,7 @@ PIECE: Final = 2**20  # numbers that are looked at together
 
 Factor = Literal["A", "B"]
 FACTORS: Final[tuple[Factor, ...]] = ("A", "B")
+Kind = Literal["value", "velocity", "rms"]
 Vector = NDArray[np.int32]
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,256}")  # has one spelling in JSON, in hashes and in file names
@@ -111,9 +112,9 @@ class GlobalState:
     """Hold the agreed adapter after `step` accepted steps; compare two by their digests.
 
     A factor is one vector: the int32 numbers of all modules, one after another in the layout's order. `velocity`
-    is empty unless the recipe's outer optimizer has momentum. ValueError unless every vector has the layout's size and
-    lies within +-LIMIT. The arrays are shared, not copied, and may be read from a mapped file: nobody writes
-    into a state.
+    is empty unless the recipe's outer optimizer has momentum, `rms` unless it is adam: the root of the second moment.
+    ValueError unless every vector has the layout's size and lies within +-LIMIT. The arrays are shared, not copied, and
+    may be read from a mapped file: nobody writes into a state.
     """
 
     layout: Layout
@@ -121,18 +122,30 @@ class GlobalState:
     step: int
     factors: Mapping[Factor, Vector]
     velocity: Mapping[Factor, Vector]
+    rms: Mapping[Factor, Vector] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not 0 <= self.step <= LIMIT:
             raise ValueError("fixed: step must be 0 to 2**31 - 1")
         if self.layout.width != self.layout.rank and self.recipe.mode != "stack":
             raise ValueError("fixed: the width differs from the rank only where updates are stacked")
-        wanted = FACTORS if self.recipe.optimizer != "plain" else ()
-        if set(self.factors) != set(FACTORS) or set(self.velocity) != set(wanted):
-            raise ValueError("fixed: the factors or velocities are not those of the recipe")
-        for vectors in (self.factors, self.velocity):
-            for factor, vector in vectors.items():
-                self._check_vector(factor, vector)
+        if set(self.vectors) != set(list_vectors(self.recipe)):
+            raise ValueError("fixed: the factors, velocities or second moments are not those of the recipe")
+        for (_, factor), vector in self.vectors.items():
+            self._check_vector(factor, vector)
+
+    @property
+    def vectors(self) -> dict[tuple[Kind, Factor], Vector]:
+        """Give all vectors by what they are and their factor."""
+        kinds: tuple[tuple[Kind, Mapping[Factor, Vector]], ...] = (
+            ("value", self.factors), ("velocity", self.velocity), ("rms", self.rms),
+        )  # fmt: skip
+        return {(kind, factor): vector for kind, vectors in kinds for factor, vector in vectors.items()}
+
+    @property
+    def count(self) -> int:
+        """Count how often what the next update trains has been trained once that is merged."""
+        return 1 + (self.step // 2 if self.recipe.mode == "alternate" else self.step)
 
     @property
     def trained(self) -> tuple[Factor, ...]:
@@ -143,7 +156,7 @@ class GlobalState:
         frozen for good FFA-LoRA, arXiv 2403.12313). Where updates are stacked, each brings both factors (FLoRA,
         arXiv 2409.05976).
         """
-        if self.recipe.mode == "stack":
+        if self.recipe.mode in ("stack", "separate"):
             return FACTORS
         return ("A",) if self.recipe.mode == "alternate" and self.step % 2 else ("B",)
 
@@ -161,6 +174,12 @@ class GlobalState:
             release(vector, 4 * start, 4 * (start + PIECE))
 
 
+def list_vectors(recipe: Recipe) -> list[tuple[Kind, Factor]]:
+    """List a state's vectors, what they are and of which factor, in the order of their bytes."""
+    kinds: dict[str, tuple[Kind, ...]] = {"plain": ("value",), "adam": ("value", "velocity", "rms")}
+    return [(kind, factor) for kind in kinds.get(recipe.optimizer, ("value", "velocity")) for factor in FACTORS]
+
+
 def initial_state(layout: Layout, seed: bytes, recipe: Recipe | None = None) -> GlobalState:
     """Expand a task's seed into the state before the first step: A uniform, B zero; empty where updates are stacked.
 
@@ -174,8 +193,9 @@ def initial_state(layout: Layout, seed: bytes, recipe: Recipe | None = None) -> 
         "A": np.concatenate([expand_seed(seed, module, layout.width) for module in layout.modules]),
         "B": np.zeros(layout.compute_size("B"), np.int32),
     }
-    velocity = {factor: np.zeros_like(factors[factor]) for factor in FACTORS} if recipe.optimizer != "plain" else {}
-    return GlobalState(layout, recipe, 0, factors, velocity)
+    velocity = {f: np.zeros_like(factors[f]) for kind, f in list_vectors(recipe) if kind == "velocity"}
+    rms = {f: np.zeros_like(factors[f]) for kind, f in list_vectors(recipe) if kind == "rms"}
+    return GlobalState(layout, recipe, 0, factors, velocity, rms)
 
 
 def to_float(values: NDArray[np.int32]) -> NDArray[np.float32]:

@@ -2,7 +2,7 @@
 
 A change is B @ A of a module, outputs x inputs, and is never formed: with k components on both sides,
 <B1 A1, B2 A2> = sum(B1.T @ B2 * (A1 @ A2.T)), two matrices of k x k. On a step that trains one factor, the other is
-the state's.
+the state's. Where both are merged, each for itself, the change is dB (A + dA) + B dA: twice as many components.
 """
 
 from collections.abc import Iterator, Sequence
@@ -54,9 +54,16 @@ def _compute_norms(state: GlobalState, update: Update) -> tuple[int, int]:
         change = own = 0
         for left, right in zip(*(_list_grams(state, [update], factor) for factor in ("B", "A")), strict=True):
             change += (left * right).sum()
-            own += (left if "B" in state.trained else right).trace()
+            own += _trace_own(state, left, right)
         _norms[update] = change, own
     return _norms[update]
+
+
+def _trace_own(state: GlobalState, left: NDArray[np.object_], right: NDArray[np.object_]) -> int:
+    if state.recipe.mode == "separate":
+        width = state.layout.width
+        return int(left[:width, :width].trace() + right[width:, width:].trace())
+    return int((left if "B" in state.trained else right).trace())
 
 
 def compute_unit(layout: Layout) -> Fraction:
@@ -66,7 +73,8 @@ def compute_unit(layout: Layout) -> Fraction:
 
 def compute_products(state: GlobalState, updates: Sequence[Update]) -> NDArray[np.object_]:
     """Compute all inner products of the updates' changes as Python integers; the diagonal holds squared norms."""
-    bounds = np.cumsum([0, *(update.layout.width for update in updates)])
+    terms = 2 if state.recipe.mode == "separate" else 1
+    bounds = np.cumsum([0, *(terms * update.layout.width for update in updates)])
     total = np.zeros((len(updates), len(updates)), object)
     for left, right in zip(_list_grams(state, updates, "B"), _list_grams(state, updates, "A"), strict=True):
         product = left * right
@@ -92,11 +100,14 @@ def _list_grams(state: GlobalState, updates: Sequence[Update], factor: Factor) -
         for gram in _list_frozen_grams(state, factor):
             yield np.tile(gram, (len(updates), len(updates)))
         return
-    for spans in zip(*(update.layout.list_spans(factor) for update in updates), strict=True):
-        matrices = [
-            update.read(factor, start, start + rows * columns).reshape(rows, columns)
-            for update, (start, rows, columns) in zip(updates, spans, strict=True)
-        ]
+    separate, modules = state.recipe.mode == "separate", state.layout.modules
+    olds = state.get_factor(factor).values() if separate else [None] * len(modules)
+    for old, *spans in zip(olds, *(update.layout.list_spans(factor) for update in updates), strict=True):
+        matrices: list[NDArray[np.float64]] = []
+        for update, (start, rows, columns) in zip(updates, spans, strict=True):
+            moved = update.read(factor, start, start + rows * columns).reshape(rows, columns)
+            # In the same order on both sides: dB beside B, A + dA beside dA.
+            matrices += [moved] if old is None else [moved, old] if factor == "B" else [old + moved, moved]
         components = np.concatenate(matrices if factor == "A" else [matrix.T for matrix in matrices])
         yield multiply_exact(components, components)
 

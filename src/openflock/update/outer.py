@@ -1,42 +1,84 @@
 """Take the outer step: add a round's merged delta to a vector of the state, in fixed point.
 
-Plain, momentum and Nesterov as in torch.optim.SGD, with the merged delta for the negative gradient. A velocity belongs
-to its factor, moves only when the factor is trained, and rolls back with the state, since it is part of it.
+Plain, momentum and Nesterov as in torch.optim.SGD, adam as in torch.optim.Adam, with the merged delta for the negative
+gradient (FedAdam: Reddi et al., arXiv 2003.00295, there without Adam's correction for the first steps). A velocity or
+second moment belongs to its factor, moves only when the factor is trained, and rolls back with the state, since it is
+part of it. Adam divides and takes roots: in float64, where IEEE 754 says to the bit what comes out.
 """
 
-from typing import Any
+from math import sqrt
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from openflock.protocol.recipe import ONE, Recipe
-from openflock.update.fixed import LIMIT, Vector
+from openflock.update.fixed import FRACTION_BITS, LIMIT, Vector
 
 Numbers = NDArray[np.float64]  # integers in units of 2**-24
 
+BETA: Final = 0.99  # of the second moment; Reddi et al., as the first is .9
+FINE: Final = 16  # adam's moments are in units of 2**-28
 
-def step_values(recipe: Recipe, values: Vector, velocity: Vector | None, delta: Numbers) -> Vector:
-    """Compute the next values, which spoils `delta`; `velocity` is the one after it, None in a plain recipe.
 
-    Each product is rounded once, half-even; sums saturate at +-LIMIT. |delta| < 2**26, so all numbers stay below
-    2**52 and float64 holds them exactly.
+def step_values(
+    recipe: Recipe, values: Vector, velocity: Vector | None, delta: Numbers, rms: Vector | None = None, count: int = 0
+) -> Vector:
+    """Compute the next values, which spoils `delta`; `velocity` and `rms` are those after it, None if there is none.
+
+    `count` is how often adam has stepped, this step included. Each product is rounded once, half-even; sums saturate at
+    +-LIMIT. |delta| < 2**26, so all numbers stay below 2**52 and float64 holds them exactly.
     """
     move = delta if velocity is None else velocity.astype(np.float64)
+    if rms is not None:
+        return _add_normalized(recipe, values, move / (1 - _power(recipe.momentum / ONE, count)), rms, count)
     if recipe.optimizer == "nesterov":
         move = delta + scale(move, recipe.momentum)
-    return add_move(recipe, values, move)
+    return _add_move(recipe, values, move)
 
 
-def add_move(recipe: Recipe, values: Vector, move: Numbers) -> Vector:
+def step_alone(recipe: Recipe, values: Vector, delta: Numbers, rms: Vector | None, count: int) -> Vector:
+    """Compute what a delta alone would make of the values, which spoils it; momentum does not count.
+
+    `rms` is the second moment before it.
+    """
+    if rms is None:
+        return _add_move(recipe, values, delta)
+    return _add_normalized(recipe, values, delta * FINE, step_rms(rms, delta), count)
+
+
+def step_velocity(recipe: Recipe, velocity: Vector, delta: Numbers) -> Vector:
+    """Compute the next velocity: momentum times the old one, plus the delta, or what is left of 1 times it in adam."""
+    if recipe.optimizer == "adam":
+        return saturate(scale(velocity, recipe.momentum) + scale(delta * FINE, ONE - recipe.momentum))
+    return saturate(scale(velocity, recipe.momentum) + delta)
+
+
+def step_rms(rms: Vector, delta: Numbers) -> Vector:
+    """Compute the root of adam's next second moment; |delta| < 2**26."""
+    squared = BETA * np.square(rms, dtype=np.float64) + (1 - BETA) * np.square(delta * FINE)
+    return saturate(np.rint(np.sqrt(squared)))
+
+
+def _add_move(recipe: Recipe, values: Vector, move: Numbers) -> Vector:
     """Add a move, which it spoils, times the outer rate."""
     if recipe.rate != ONE:
         move = scale(move, recipe.rate)
     return saturate(np.add(values, move, out=move))
 
 
-def step_velocity(recipe: Recipe, velocity: Vector, delta: Numbers) -> Vector:
-    """Compute the next velocity: momentum times the old one, plus the delta."""
-    return saturate(scale(velocity, recipe.momentum) + delta)
+def _add_normalized(recipe: Recipe, values: Vector, move: Numbers, rms: Vector, count: int) -> Vector:
+    """Add a move in the second moment's units over the root of that, times the outer rate; what never moved stays."""
+    root = rms / sqrt(1 - _power(BETA, count)) + FINE  # Adam's epsilon: 2**-24
+    return saturate(np.add(values, np.rint(move * (recipe.rate / ONE * 2**FRACTION_BITS) / root)))
+
+
+def _power(base: float, exponent: int) -> float:
+    """Multiply a number with itself: the same bits everywhere, which pow() does not promise."""
+    power = 1.0
+    for bit in f"{exponent:b}":
+        power *= power * (base if bit == "1" else 1.0)
+    return power
 
 
 def scale(values: NDArray[Any], factor: int) -> Numbers:
