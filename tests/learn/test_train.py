@@ -147,8 +147,8 @@ def test_one_step_of_sgd_sends_the_gradient(model):
         train(model, start, make_rows("sort"), TrainSettings(1, learning_rate=rate, optimizer="sgd"), seed=1)
         for rate in (0.25, 0.5)
     )
-    for name, matrix in long["B"].items():  # which begins at zero
-        np.testing.assert_allclose(matrix, 2 * short["B"][name], rtol=1e-6)
+    for name, matrix in long.items():  # of B, which begins at zero
+        np.testing.assert_allclose(matrix, 2 * short[name], rtol=1e-6)
 
 
 def test_what_cannot_be_trained_is_refused(model, start):
