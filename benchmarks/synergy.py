@@ -51,12 +51,14 @@ class Setting:
     sizes: Mapping[str, int]
 
 
+# A gradient of every node in each round, and Adam's step on what they make together (docs/decisions/0022).
+TOGETHER = {"mode": "separate", "optimizer": "adam", "momentum": 58_982, "rate": 131}  # beta .9, rate 2e-3
 REAL = Setting(
     {
         "title": "Synergy", "base": str(SHARED / "base"), "ledger": "spec", "nodes_per_domain": 1, "max_length": 64,
-        "train": {"steps": 4, "batch_size": 4, "learning_rate": 2e-3},
+        "train": {"steps": 1, "batch_size": 4, "learning_rate": 1.0, "optimizer": "sgd"},
         "rows": {"train": 256, "held_out": 8, "report": 32},
-        "recipe": {"mode": "ffa", "rate": 3 * 2**16}, "rules": {"rounds": 12},
+        "recipe": TOGETHER, "rules": {"rounds": 48},
     },
     {"alone": 1e-3, "pooled": 1e-3},
     {"train": 264, "validation": 32},
@@ -64,9 +66,9 @@ REAL = Setting(
 SKILLS = Setting(
     {
         "title": "Synergy", "domains": ["reverse", "shift", "add", "sort"], "ledger": "spec", "nodes_per_domain": 1,
-        "max_length": 64, "train": {"steps": 12, "batch_size": 4, "learning_rate": 1e-3},
+        "max_length": 64, "train": {"steps": 1, "batch_size": 4, "learning_rate": 1.0, "optimizer": "sgd"},
         "rows": {"train": 128, "held_out": 8, "report": 32},
-        "recipe": {"mode": "ffa", "rate": 3 * 2**16}, "rules": {"rounds": 4},
+        "recipe": TOGETHER, "rules": {"rounds": 24},
     },
     {"alone": 1e-3, "pooled": 1e-3},
     {},
