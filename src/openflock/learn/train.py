@@ -1,4 +1,4 @@
-"""Train one factor of the adapter on one node's rows: the inner steps of a round."""
+"""Train what a round trains of the adapter on one node's rows: the inner steps of a round."""
 
 import hashlib
 import random

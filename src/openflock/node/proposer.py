@@ -41,7 +41,7 @@ class Proposer:
     def make_update(
         self, model: Model, state: GlobalState, norm_ceiling: int, seed: int, clues: Sequence[Clue] = ()
     ) -> bytes:
-        """Train the factor whose turn it is, also against the clues, and encode the update to the state."""
+        """Train what the round trains, also against the clues, and encode the update to the state."""
         with self.watch("training"):
             rows = take_rows(self.rows, self.settings.steps * self.settings.batch_size, state.step)
             trained = self.train_rows(model, state, vaccinate(rows, clues, seed), seed)
@@ -64,11 +64,12 @@ class Proposer:
 
 
 def take_rows(rows: Sequence[Row], count: int, step: int) -> Sequence[Row]:
-    """Take the rows of a round: all, or where it sees less those that come after the last round's.
+    """Take the rows of the task's next step: all, or where it sees less those that come after the last step's.
 
-    Short rounds that drew anew would see some rows often before they see others at all.
+    Short rounds that drew anew would see some rows often before they see others at all. A round in which the node is
+    not drawn skips its rows.
     """
-    return rows if count >= len(rows) else pick_batch(rows, count, len(rows), step)
+    return rows if count >= len(rows) else pick_batch(rows, count, seed=0, step=step)
 
 
 def compute_delta(state: GlobalState, trained: Trained) -> Delta:

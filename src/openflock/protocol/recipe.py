@@ -31,7 +31,7 @@ class Recipe:
     faulty: int = 0  # permille of the weight, or of each domain's, that may be malicious
     clip: int = 0  # permille of the round's median norm, to which longer updates are scaled down; 0 is off
     optimizer: Optimizer = "plain"
-    rate: int = ONE  # outer learning rate, in 2**-16; of adam's steps, which are 1 long, some 100 of them
+    rate: int = ONE  # outer learning rate, in 2**-16; for adam the length of a step: 131 is 2e-3
     momentum: int = 0  # in 2**-16; of adam the first beta
 
     def __post_init__(self) -> None:
@@ -73,5 +73,7 @@ def _check_faulty(recipe: Recipe) -> None:
 def _check_optimizer(recipe: Recipe) -> None:
     _require(1 <= recipe.rate <= 2**18, "rate must be 1 to 2**18 (2**16 is 1.0)")
     _require(0 <= recipe.momentum < ONE, "momentum must be 0 to 2**16 - 1 (2**16 is 1.0)")
+    if recipe.optimizer == "adam":
+        _require(recipe.rate <= ONE // 16, "rate must be at most 2**12 where the optimizer is adam: 131 is 2e-3")
     if recipe.optimizer == "plain":
         _require(recipe.momentum == 0, "momentum must be 0 where the optimizer is plain")

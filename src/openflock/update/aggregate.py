@@ -18,7 +18,7 @@ from openflock.update.ahead import map_ahead
 from openflock.update.codec import Update, build_state_header, decode_state, stream_vector, to_bytes
 from openflock.update.compress import FORMS, expand
 from openflock.update.container import release
-from openflock.update.fixed import Factor, GlobalState, Vector
+from openflock.update.fixed import Factor, GlobalState, Vector, list_vectors
 from openflock.update.outer import Numbers, step_alone, step_rms, step_values, step_velocity
 from openflock.update.plan import AnyPlan, Plan, combine
 from openflock.update.robust import reduce_weights
@@ -37,13 +37,15 @@ def stream_candidate(state: GlobalState, updates: Sequence[Update], plan: AnyPla
         yield from stack.stream_candidate(state, updates, plan)
         return
     yield build_state_header(state.layout, state.recipe, state.step + 1)
-    for factor, vector in sorted(state.factors.items()):
-        yield from _stream_merged(state, updates, plan, factor) if factor in state.trained else stream_vector(vector)
-    for factor, vector in sorted(state.velocity.items()):
-        step = partial(step_velocity, state.recipe)
-        yield from _stream_moment(state, updates, plan, factor, vector, step)
-    for factor, vector in sorted(state.rms.items()):
-        yield from _stream_moment(state, updates, plan, factor, vector, step_rms)
+    vectors = state.vectors
+    for kind, factor in list_vectors(state.recipe):
+        if factor not in state.trained:
+            yield from stream_vector(vectors[kind, factor])
+        elif kind == "value":
+            yield from _stream_merged(state, updates, plan, factor)
+        else:
+            step = step_rms if kind == "rms" else partial(step_velocity, state.recipe)
+            yield from _stream_moment(updates, plan, factor, vectors[kind, factor], step)
 
 
 def compute_candidate(state: GlobalState, updates: Sequence[Update], plan: AnyPlan) -> GlobalState:
@@ -59,24 +61,27 @@ def compute_share(state: GlobalState, update: Update, share: Fraction) -> Global
     What the round leaves alone is shared with the state, not copied.
     """
     shares = reduce_weights([1] if share == 1 else [share.numerator, share.denominator - share.numerator])
-    return _move_alone(state, update, Plan((tuple(shares[:1]),), sum(shares)))
+    return _move_alone(state, update, shares[0], sum(shares))
 
 
 def compute_dosed(state: GlobalState, update: Update, dose: Fraction) -> GlobalState:
     """Compute what a multiple of one update does alone, below 2**10: what hides in small doses shows in large ones."""
-    numerator = max(1, round(dose * _DOSE_UNIT))
-    return _move_alone(state, update, Plan(((numerator,),), _DOSE_UNIT))
+    return _move_alone(state, update, max(1, round(dose * _DOSE_UNIT)), _DOSE_UNIT)
 
 
-def _move_alone(state: GlobalState, update: Update, plan: Plan) -> GlobalState:
+def _move_alone(state: GlobalState, update: Update, numerator: int, divisor: int) -> GlobalState:
+    plan = Plan(((numerator,),), divisor)
     if state.recipe.mode == "stack":
         return stack.append(state, [update], plan)
+    if state.rms:  # what adam makes of the whole update is dosed: of any part it would make as much
+        plan = Plan(((1,),), 1)
     moved = {factor: np.empty_like(state.factors[factor]) for factor in state.trained}
     for factor, vector in moved.items():
         for whole in _cut(slice(0, vector.size), _choose_piece([update])):
             for piece, delta in _iterate_deltas([update], plan, factor, whole):
                 rms = state.rms[factor][piece] if state.rms else None
-                vector[piece] = step_alone(state.recipe, state.factors[factor][piece], delta, rms, state.count)
+                old, dose = state.factors[factor][piece], numerator / divisor
+                vector[piece] = step_alone(state.recipe, old, delta, rms, state.count, dose)
     return replace(state, step=state.step + 1, factors={**state.factors, **moved})
 
 
@@ -99,16 +104,8 @@ def _stream_merged(state: GlobalState, updates: Sequence[Update], plan: AnyPlan,
 
 
 def _stream_moment(
-    state: GlobalState,
-    updates: Sequence[Update],
-    plan: AnyPlan,
-    factor: Factor,
-    moment: Vector,
-    step: Callable[[Vector, Numbers], Vector],
+    updates: Sequence[Update], plan: AnyPlan, factor: Factor, moment: Vector, step: Callable[[Vector, Numbers], Vector]
 ) -> Iterator[Blob]:
-    if factor not in state.trained:
-        yield from stream_vector(moment)
-        return
     for whole in _cut(slice(0, moment.size), _choose_piece(updates)):
         for piece, delta in _iterate_deltas(updates, plan, factor, whole):
             yield to_bytes(step(moment[piece], delta))

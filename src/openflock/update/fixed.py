@@ -175,8 +175,8 @@ class GlobalState:
 
 
 def list_vectors(recipe: Recipe) -> list[tuple[Kind, Factor]]:
-    """List a state's vectors, what they are and of which factor, in the order of their bytes."""
-    kinds: dict[str, tuple[Kind, ...]] = {"plain": ("value",), "adam": ("value", "velocity", "rms")}
+    """List a state's vectors, what they are and of which factor, in the order of their bytes: by name."""
+    kinds: dict[str, tuple[Kind, ...]] = {"plain": ("value",), "adam": ("value", "rms", "velocity")}
     return [(kind, factor) for kind in kinds.get(recipe.optimizer, ("value", "velocity")) for factor in FACTORS]
 
 

@@ -2,7 +2,9 @@
 
 A change is B @ A of a module, outputs x inputs, and is never formed: with k components on both sides,
 <B1 A1, B2 A2> = sum(B1.T @ B2 * (A1 @ A2.T)), two matrices of k x k. On a step that trains one factor, the other is
-the state's. Where both are merged, each for itself, the change is dB (A + dA) + B dA: twice as many components.
+the state's. Where both are merged, each for itself, the change is dB (A + dA) + B dA: twice as many components. But
+that is not linear in the update: who sends -2B and -2A changes nothing whole, and half of it erases the adapter. So
+there updates are compared by their own numbers, and the change is for the ceiling alone.
 """
 
 from collections.abc import Iterator, Sequence
@@ -27,12 +29,13 @@ _lock = Lock()
 
 def compute_squared_norm(state: GlobalState, update: Update) -> Fraction:
     """Compute the squared Frobenius norm of the change of the effective weights over all modules, exactly."""
-    return compute_norm(state, update) * compute_unit(state.layout)
+    return _compute_norms(state, update)[0] * compute_unit(state.layout)
 
 
 def compute_norm(state: GlobalState, update: Update) -> int:
     """Compute the squared norm in the unit of compute_products; once for each update: clipping has it already."""
-    return _compute_norms(state, update)[0]
+    change, own = _compute_norms(state, update)
+    return own if state.recipe.mode == "separate" else change
 
 
 def compute_squared_reach(state: GlobalState, update: Update) -> Fraction:
@@ -67,14 +70,18 @@ def _trace_own(state: GlobalState, left: NDArray[np.object_], right: NDArray[np.
 
 
 def compute_unit(layout: Layout) -> Fraction:
-    """Give what 1 in compute_products means: four factors of 2**-24, and the scale alpha / rank twice."""
+    """Give what 1 in compute_products of changes means: four factors of 2**-24, and the scale alpha / rank twice."""
     return Fraction(layout.alpha**2, layout.rank**2 << 4 * FRACTION_BITS)
 
 
 def compute_products(state: GlobalState, updates: Sequence[Update]) -> NDArray[np.object_]:
-    """Compute all inner products of the updates' changes as Python integers; the diagonal holds squared norms."""
-    terms = 2 if state.recipe.mode == "separate" else 1
-    bounds = np.cumsum([0, *(terms * update.layout.width for update in updates)])
+    """Compute all inner products of the updates' changes as Python integers; the diagonal holds squared norms.
+
+    Where both factors are merged, each for itself, those of the updates' own numbers.
+    """
+    if state.recipe.mode == "separate":
+        return compute_dots(state, updates)
+    bounds = np.cumsum([0, *(update.layout.width for update in updates)])
     total = np.zeros((len(updates), len(updates)), object)
     for left, right in zip(_list_grams(state, updates, "B"), _list_grams(state, updates, "A"), strict=True):
         product = left * right

@@ -3,7 +3,9 @@
 Plain, momentum and Nesterov as in torch.optim.SGD, adam as in torch.optim.Adam, with the merged delta for the negative
 gradient (FedAdam: Reddi et al., arXiv 2003.00295, there without Adam's correction for the first steps). A velocity or
 second moment belongs to its factor, moves only when the factor is trained, and rolls back with the state, since it is
-part of it. Adam divides and takes roots: in float64, where IEEE 754 says to the bit what comes out.
+part of it. Adam divides and takes roots: in float64, one operation after another, each of which IEEE 754 rounds to one
+bit pattern. Its moments are rounded towards zero: half-even, small ones would never fade, and what moved once would
+creep for ever.
 """
 
 from math import sqrt
@@ -26,8 +28,8 @@ def step_values(
 ) -> Vector:
     """Compute the next values, which spoils `delta`; `velocity` and `rms` are those after it, None if there is none.
 
-    `count` is how often adam has stepped, this step included. Each product is rounded once, half-even; sums saturate at
-    +-LIMIT. |delta| < 2**26, so all numbers stay below 2**52 and float64 holds them exactly.
+    `count` is how often adam has stepped, this step included. Sums saturate at +-LIMIT. But for adam each product is
+    rounded once, half-even: |delta| < 2**26, so all numbers stay below 2**52 and float64 holds them exactly.
     """
     move = delta if velocity is None else velocity.astype(np.float64)
     if rms is not None:
@@ -37,27 +39,30 @@ def step_values(
     return _add_move(recipe, values, move)
 
 
-def step_alone(recipe: Recipe, values: Vector, delta: Numbers, rms: Vector | None, count: int) -> Vector:
+def step_alone(
+    recipe: Recipe, values: Vector, delta: Numbers, rms: Vector | None = None, count: int = 0, dose: float = 1.0
+) -> Vector:
     """Compute what a delta alone would make of the values, which spoils it; momentum does not count.
 
-    `rms` is the second moment before it.
+    `rms` is adam's second moment before it; what adam makes of it counts `dose` times.
     """
     if rms is None:
         return _add_move(recipe, values, delta)
-    return _add_normalized(recipe, values, delta * FINE, step_rms(rms, delta), count)
+    return _add_normalized(recipe, values, delta * (FINE * dose), step_rms(rms, delta), count)
 
 
 def step_velocity(recipe: Recipe, velocity: Vector, delta: Numbers) -> Vector:
     """Compute the next velocity: momentum times the old one, plus the delta, or what is left of 1 times it in adam."""
     if recipe.optimizer == "adam":
-        return saturate(scale(velocity, recipe.momentum) + scale(delta * FINE, ONE - recipe.momentum))
+        beta = recipe.momentum / ONE
+        return saturate(np.trunc(velocity * beta + delta * (FINE * (1 - beta))))
     return saturate(scale(velocity, recipe.momentum) + delta)
 
 
 def step_rms(rms: Vector, delta: Numbers) -> Vector:
     """Compute the root of adam's next second moment; |delta| < 2**26."""
     squared = BETA * np.square(rms, dtype=np.float64) + (1 - BETA) * np.square(delta * FINE)
-    return saturate(np.rint(np.sqrt(squared)))
+    return saturate(np.floor(np.sqrt(squared)))
 
 
 def _add_move(recipe: Recipe, values: Vector, move: Numbers) -> Vector:
