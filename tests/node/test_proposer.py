@@ -106,6 +106,17 @@ def test_short_rounds_walk_through_all_rows_and_long_ones_take_all(count, size):
         assert all(sorted(walked[first : first + count]) == rows for first in range(0, len(walked), count))
 
 
+def test_a_short_round_trains_on_its_rows_and_no_others():
+    rows, others = get_rows(0, count=24), get_rows(1, count=24)
+    start = initial_state(get_model().layout, b"seed")
+    taken = take_rows(rows, SHORT.steps * SHORT.batch_size, 0)
+    assert len(taken) < len(rows)
+    mixed = [row if row in taken else other for row, other in zip(rows, others, strict=True)]
+    blobs = {Proposer(each, SHORT).make_update(get_model(), start, 1 << 20, 1) for each in (rows, mixed)}
+    assert len(blobs) == 1
+    assert blobs != {Proposer(others, SHORT).make_update(get_model(), start, 1 << 20, 1)}
+
+
 @pytest.mark.parametrize("encoding", FORMS)
 def test_a_delta_beyond_what_an_update_holds_saturates(encoding):
     state, largest = STATES[encoding], FORMS[encoding].largest

@@ -32,6 +32,8 @@ BAD = [
     (Recipe(), {"rate": 2**18 + 1}, "rate"),
     (Recipe(), {"momentum": 1}, "momentum"),
     (MOMENTUM, {"momentum": -1}, "momentum"),
+    (MOMENTUM, {"optimizer": "adam"}, "rate must be at most"),
+    (MOMENTUM, {"optimizer": "adam", "rate": 2**12 + 1}, "rate must be at most"),
     (MOMENTUM, {"momentum": 2**16}, "momentum"),
     (MOMENTUM, {"mode": "stack"}, "mode stack"),
     (KRUM, {"mode": "stack"}, "mode stack"),
@@ -59,7 +61,7 @@ def test_a_recipe_that_cannot_work_is_refused_by_the_name_of_its_field(good, cha
         {"mode": "stack", "encoding": "sparse4", "clip": 2000},
         {"optimizer": "nesterov", "momentum": 2**16 - 1, "rate": 2**18},
         {"optimizer": "momentum", "momentum": 0, "rate": 1},
-        {"mode": "separate", "optimizer": "adam", "momentum": 58_982, "rate": 131},
+        {"mode": "separate", "optimizer": "adam", "momentum": 58_982, "rate": 2**12},
     ],
 )
 def test_recipes_at_their_bounds_are_accepted(fields):

@@ -222,9 +222,9 @@ def test_a_share_adds_its_part_of_one_update_and_nothing_else(case, weight, rest
             continue
         part = [round(Fraction(int(n) * weight, weight + rest)) for n in read_whole(update)[factor]]
         if state.rms:
-            wanted = step_alone(
-                state.recipe, state.factors[factor], np.array(part, np.float64), state.rms[factor], state.count
-            ).tolist()
+            whole, dose = read_whole(update)[factor].astype(np.float64), Fraction(weight, weight + rest)
+            old, rms = state.factors[factor], state.rms[factor]
+            wanted = step_alone(state.recipe, old, whole, rms, state.count, float(dose)).tolist()
         else:
             moves = [round(Fraction(n * state.recipe.rate, ONE)) for n in part]
             wanted = [cut(int(n) + d) for n, d in zip(state.factors[factor], moves, strict=True)]

@@ -4,6 +4,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+import safetensors.numpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -220,6 +221,15 @@ def test_states_survive_the_bytes(state):
     assert encode_state(decoded) == blob
     assert state.vectors.keys() == decoded.vectors.keys()
     assert all((decoded.vectors[name] == vector).all() for name, vector in state.vectors.items())
+
+
+@given(states(any_recipes))
+def test_any_reader_of_safetensors_finds_a_state_s_vectors_by_their_names(state):
+    found = safetensors.numpy.load(encode_state(state))
+    for (kind, factor), vector in state.vectors.items():
+        for name, matrix in state.layout.split(factor, vector).items():
+            prefix = "" if kind == "value" else f"{kind}."
+            assert found[f"{prefix}{factor}.{name}"].tolist() == matrix.tolist()
 
 
 @given(states(any_recipes), st.data())

@@ -140,10 +140,10 @@ def test_velocity_begins_at_zero(optimizer):
 
 
 def test_adam_has_a_second_moment_as_well_and_counts_its_steps_by_factor():
-    state = initial_state(SMALL, b"seed", Recipe(optimizer="adam"))
+    state = initial_state(SMALL, b"seed", Recipe(optimizer="adam", rate=131))
     assert {factor: vector.tolist() for factor, vector in state.rms.items()} == {"A": [0] * 14, "B": [0] * 14}
     assert [replace(state, step=step).count for step in range(5)] == [1, 1, 2, 2, 3]
-    both = initial_state(SMALL, b"seed", Recipe("separate", optimizer="adam"))
+    both = initial_state(SMALL, b"seed", Recipe("separate", optimizer="adam", rate=131))
     assert [replace(both, step=step).count for step in range(3)] == [1, 2, 3]
     assert both.trained == FACTORS
 
@@ -164,7 +164,7 @@ ZEROS = np.zeros(14, np.int32)
         ({"velocity": {"A": ZEROS, "B": ZEROS}}, "recipe"),
         ({"recipe": Recipe(optimizer="momentum")}, "recipe"),
         ({"recipe": Recipe(optimizer="momentum"), "velocity": {"A": ZEROS}}, "recipe"),
-        ({"recipe": Recipe(optimizer="adam"), "velocity": {"A": ZEROS, "B": ZEROS}}, "recipe"),
+        ({"recipe": Recipe(optimizer="adam", rate=131), "velocity": {"A": ZEROS, "B": ZEROS}}, "recipe"),
         ({"rms": {"A": ZEROS, "B": ZEROS}}, "recipe"),
         ({"factors": {"A": ZEROS, "B": ZEROS.astype(np.int64)}}, "factor B is not"),
         ({"factors": {"A": ZEROS, "B": ZEROS.reshape(7, 2)}}, "factor B is not"),

@@ -46,8 +46,8 @@ DIGESTS = {  # of all that a history tells, by recipe
     "alternate int8 krum": "78c263793ac1ae43e9a770679cf6a1152dd74ae8bc06a4b643c6aaeb3f14cd5a",
     "alternate int4 trimmed": "3a5e00dd615f6fc30aaa2c1d6877b6d6d460802b37a336beccdaa4cc3e01e73c",
     "alternate int8 by domain": "5e8d7ac27cbe63aaec35af3b92509624278c0ccebdcef518d78c7c8e520c4001",
-    "alternate int8 adam": "a5c31d613bb50d017f1ac37d82bb8d3de507f57551d8828288a6293ed965c648",
-    "separate int8 adam": "15fb41c502700deae36c4d718b59bb0c33256287a64ea3b2b8805098f7756798",
+    "alternate int8 adam": "d7a21959370cef1afabcd232dbb7cddf9c1a15e1e7a77003f146ec55c458ecb8",
+    "separate int8 adam": "031066b7ef4b5dc8a757d86584072ba847eb190b7b06ff69c243b619eaecbfb3",
     "separate int4 plain": "7c17d9ebdac68689401a10c167b7f105a00ea25b0649debe722174ca33aff4c1",
     "alternate int8 geometric": "2c4419d0a739f254a88bd5817946c8130b4ef1229f3214ab4fed93afc16ee1b8",
 }

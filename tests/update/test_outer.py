@@ -1,3 +1,4 @@
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -122,11 +123,13 @@ def test_adam_s_step_is_as_long_as_its_rate_however_long_the_delta(deltas, count
     start = np.zeros(len(deltas), np.int32)
     first, _, _ = step_adam(start, start, start, delta, 1)
     alone = step_alone(ADAM, start, delta.copy(), start, count)
+    half = step_alone(ADAM, start, delta.copy(), start, count, 0.5)
     rate = ADAM.rate * 2**8
     assert (np.abs(first) <= rate).all()
     assert (np.sign(first) == np.sign(delta)).all()
     assert (np.abs(first[np.abs(delta) > 100]) > rate * 0.98).all()
     assert (np.abs(alone) <= rate / (1 - BETA) ** 0.5 + 1).all()
+    assert (np.abs(2 * half.astype(np.int64) - alone) <= 1).all()
 
 
 @pytest.mark.parametrize("sign", [1, -1])
@@ -143,4 +146,17 @@ def test_what_never_moved_stays_and_the_moments_are_in_their_unit():
     assert [vector.tolist() for vector in step_adam(*(np.zeros(1, np.int32),) * 3, still, 1)] == [[0]] * 3
     delta = np.array([1000.0])
     _, velocity, rms = step_adam(*(np.zeros(1, np.int32),) * 3, delta, 1)
-    assert (velocity[0], rms[0]) == (FINE * 1000 // 8, round(FINE * 1000 * (1 - BETA) ** 0.5))
+    assert (velocity[0], rms[0]) == (FINE * 1000 // 8, int(FINE * 1000 * (1 - BETA) ** 0.5))
+
+
+@given(moves, st.sampled_from([0, ONE // 2, ONE * 9 // 10, ONE * 99 // 100]))
+def test_what_moved_once_comes_to_rest(delta, momentum):
+    recipe = replace(ADAM, momentum=momentum)
+    values, velocity, rms = (np.zeros(1, np.int32),) * 3
+    for count in range(1, 6000):
+        moved = np.array([float(delta if count == 1 else 0)])
+        velocity, rms = step_velocity(recipe, velocity, moved), step_rms(rms, moved)
+        before, values = values, step_values(recipe, values, velocity, moved, rms, count)
+        if not velocity[0]:
+            return
+    pytest.fail(f"after 6,000 steps it still moves by {values[0] - before[0]}")
