@@ -10,7 +10,7 @@ from openflock.learn.checkpoint import read_checkpoint
 from openflock.learn.data import DataError, Row, parse_row
 from openflock.learn.evaluate import compute_accuracy, compute_loss
 from openflock.learn.skills import generate_rows
-from openflock.learn.train import TrainError, TrainSettings, pick_batch
+from openflock.learn.train import TrainError, TrainSettings, pick_batch, take_rows
 from openflock.update.fixed import initial_state, to_fixed
 
 SHORT = TrainSettings(steps=7, batch_size=4, checkpoint_every=2)
@@ -139,6 +139,17 @@ def test_every_epoch_shows_every_row_once(count, size, seed):
     drawn = [item for step in range(count) for item in pick_batch(range(count), size, seed, step)]
     for epoch in range(size):
         assert sorted(drawn[epoch * count : (epoch + 1) * count]) == list(range(count))
+
+
+@given(st.integers(1, 30), st.integers(1, 12))
+def test_short_rounds_walk_through_all_rows_and_long_ones_take_all(count, size):
+    rows = list(range(count))
+    rounds = [take_rows(rows, TrainSettings(1, size), step) for step in range(count)]
+    if size >= count:
+        assert rounds == [rows] * count
+    else:
+        walked = [row for taken in rounds for row in taken]
+        assert all(sorted(walked[first : first + count]) == rows for first in range(0, len(walked), count))
 
 
 def test_one_step_of_sgd_sends_the_gradient(model):

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from openflock.arena.attacks.targeted import scale_delta
 from openflock.learn.probe import Clue
-from openflock.learn.train import train
+from openflock.learn.train import take_rows, train
 from openflock.learn.vaccine import vaccinate
 from openflock.node.feedback import Feedback
-from openflock.node.proposer import Proposer, add_rests, compute_delta, fit_ceiling, hold, offer_rests, take_rows
+from openflock.node.proposer import Proposer, add_rests, compute_delta, fit_ceiling, hold, offer_rests
 from openflock.protocol.recipe import Recipe
 from openflock.update.admission import Inadmissible, check_admission, compute_squared_size
 from openflock.update.codec import decode_update, digest, encode_update, get_digest, make_update
@@ -95,21 +95,10 @@ def test_two_factors_are_fitted_together(ceiling):
     check_admission(state, encode_update(update), ceiling)
 
 
-@given(st.integers(1, 30), st.integers(1, 12))
-def test_short_rounds_walk_through_all_rows_and_long_ones_take_all(count, size):
-    rows = list(range(count))
-    rounds = [take_rows(rows, size, step) for step in range(count)]
-    if size >= count:
-        assert rounds == [rows] * count
-    else:
-        walked = [row for taken in rounds for row in taken]
-        assert all(sorted(walked[first : first + count]) == rows for first in range(0, len(walked), count))
-
-
 def test_a_short_round_trains_on_its_rows_and_no_others():
     rows, others = get_rows(0, count=24), get_rows(1, count=24)
     start = initial_state(get_model().layout, b"seed")
-    taken = take_rows(rows, SHORT.steps * SHORT.batch_size, 0)
+    taken = take_rows(rows, SHORT, 0)
     assert len(taken) < len(rows)
     mixed = [row if row in taken else other for row, other in zip(rows, others, strict=True)]
     blobs = {Proposer(each, SHORT).make_update(get_model(), start, 1 << 20, 1) for each in (rows, mixed)}

@@ -27,7 +27,7 @@ from openflock.arena.stage import Stage, name_training, remember
 from openflock.arena.worlds import Party
 from openflock.learn.baselines import FloatAdapter, read_adapter, train_plain, write_adapter
 from openflock.learn.evaluate import EvaluationSettings, compute_loss, relative_score
-from openflock.learn.train import Adjust
+from openflock.learn.train import Adjust, take_rows
 from openflock.node.proposer import Delta
 from openflock.update.fixed import FRACTION_BITS, LIMIT, initial_state
 
@@ -107,7 +107,8 @@ def train_node(loop: Loop, place: int, party: Party, number: int, hidden: Adjust
 
     def work() -> Numbers:
         model, start = stage.world.model, shape_like(values, loop.shape)
-        return flatten(train_plain(model, start, stage.list_rows(place), settings, seed, adjust)) - flatten(start)
+        rows = take_rows(stage.list_rows(place), settings, number)
+        return flatten(train_plain(model, start, rows, settings, seed, adjust)) - flatten(start)
 
     key = name_training(stage, place, settings) + f"{seed}".encode() + values.tobytes()
     change = work() if adjust else remember(key, work)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from openflock.learn.data import Row
 from openflock.learn.encode import collate, encode_rows, get_pad
 from openflock.learn.model import Model
-from openflock.learn.train import Adjust, TrainSettings, build_optimizer, pick_batch, prepare_step
+from openflock.learn.train import Adjust, TrainSettings, build_optimizer, pick_batch, prepare_step, take_rows
 from openflock.update.fixed import Factor, GlobalState, to_float
 
 FloatAdapter = Mapping[Factor, dict[str, NDArray[np.float32]]]
@@ -67,7 +67,8 @@ def average_plain(
     for number in range(rounds):
         trained = []
         for index, rows in enumerate(shares):
-            trained.append(train_plain(model, adapter, rows, settings, seed=number * len(shares) + index))
+            taken = take_rows(rows, settings, number)
+            trained.append(train_plain(model, adapter, taken, settings, seed=number * len(shares) + index))
             on_node()
         adapter = {
             factor: {name: np.mean([each[factor][name] for each in trained], axis=0) for name in start[factor]}

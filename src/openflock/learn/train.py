@@ -133,6 +133,16 @@ def pick_batch(examples: Sequence[Of], size: int, seed: int, step: int) -> list[
     return [examples[orders[position // count][position % count]] for position in positions]
 
 
+def take_rows(rows: Sequence[Row], settings: TrainSettings, number: int) -> Sequence[Row]:
+    """Take the rows of a task's step: all, or where it sees less those that come after the last step's.
+
+    Short rounds that drew anew would see some rows often before they see others at all. A round in which the node is
+    not drawn skips its rows.
+    """
+    count = settings.steps * settings.batch_size
+    return rows if count >= len(rows) else pick_batch(rows, count, seed=0, step=number)
+
+
 def _shuffle(count: int, seed: int, epoch: int) -> list[int]:
     order = list(range(count))
     tag = hashlib.sha256(f"openflock/order/{seed}/{epoch}".encode()).digest()

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from openflock.learn.data import Row
 from openflock.learn.model import Model
 from openflock.learn.probe import Clue
-from openflock.learn.train import Trained, TrainSettings, pick_batch, train
+from openflock.learn.train import Trained, TrainSettings, take_rows, train
 from openflock.learn.vaccine import vaccinate
 from openflock.node.feedback import Feedback
 from openflock.node.watch import Watch, watch_nothing
@@ -43,7 +43,7 @@ class Proposer:
     ) -> bytes:
         """Train what the round trains, also against the clues, and encode the update to the state."""
         with self.watch("training"):
-            rows = take_rows(self.rows, self.settings.steps * self.settings.batch_size, state.step)
+            rows = take_rows(self.rows, self.settings, state.step)
             trained = self.train_rows(model, state, vaccinate(rows, clues, seed), seed)
         delta = compute_delta(state, trained)
         if self.tamper:
@@ -61,15 +61,6 @@ class Proposer:
         """Train on rows, or go on where an interrupted training was."""
         checkpoint = self.checkpoints / f"{seed:x}" if self.checkpoints else None
         return train(model, state, rows, self.settings, seed, checkpoint, self.on_step)
-
-
-def take_rows(rows: Sequence[Row], count: int, step: int) -> Sequence[Row]:
-    """Take the rows of the task's next step: all, or where it sees less those that come after the last step's.
-
-    Short rounds that drew anew would see some rows often before they see others at all. A round in which the node is
-    not drawn skips its rows.
-    """
-    return rows if count >= len(rows) else pick_batch(rows, count, seed=0, step=step)
 
 
 def compute_delta(state: GlobalState, trained: Trained) -> Delta:
