@@ -152,7 +152,7 @@ def test_short_rounds_walk_through_all_rows_and_long_ones_take_all(count, size):
         assert all(sorted(walked[first : first + count]) == rows for first in range(0, len(walked), count))
 
 
-def test_one_step_of_sgd_sends_the_gradient(model):
+def test_a_step_of_sgd_is_as_long_as_its_rate(model):
     start = initial_state(model.layout, b"gradient")
     short, long = (
         train(model, start, make_rows("sort"), TrainSettings(1, learning_rate=rate, optimizer="sgd"), seed=1)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from openflock.update.codec import Update
 from openflock.update.container import release
-from openflock.update.fixed import FRACTION_BITS, Factor, GlobalState, Layout
+from openflock.update.fixed import FACTORS, FRACTION_BITS, Factor, GlobalState, Layout
 from openflock.update.gram import multiply_exact
 
 _NUMBERS: Final = 2**16  # of each update at once
@@ -55,18 +55,31 @@ def _compute_norms(state: GlobalState, update: Update) -> tuple[int, int]:
     # Both from one reading of the update: the diagonal of its Gram matrices holds its own squared norm.
     if update not in _norms:
         change = own = 0
-        for left, right in zip(*(_list_grams(state, [update], factor) for factor in ("B", "A")), strict=True):
-            change += (left * right).sum()
-            own += _trace_own(state, left, right)
+        if state.recipe.mode == "separate":
+            change, own = _compute_joint_change(state, update), compute_dots(state, [update])[0, 0]
+        else:
+            for left, right in zip(*(_list_grams(state, [update], factor) for factor in ("B", "A")), strict=True):
+                change += (left * right).sum()
+                own += (left if "B" in state.trained else right).trace()
         _norms[update] = change, own
     return _norms[update]
 
 
-def _trace_own(state: GlobalState, left: NDArray[np.object_], right: NDArray[np.object_]) -> int:
-    if state.recipe.mode == "separate":
-        width = state.layout.width
-        return int(left[:width, :width].trace() + right[width:, width:].trace())
-    return int((left if "B" in state.trained else right).trace())
+def _compute_joint_change(state: GlobalState, update: Update) -> int:
+    """Compute the squared norm of dB (A + dA) + B dA: the components of dB beside B's, those of A + dA beside dA's."""
+    change = 0
+    spans = zip(*(state.layout.list_spans(factor) for factor in FACTORS), strict=True)
+    olds = zip(*(state.get_factor(factor).values() for factor in FACTORS), strict=True)
+    for places, (a, b) in zip(spans, olds, strict=True):
+        da, db = (
+            update.read(factor, start, start + rows * columns).reshape(rows, columns)
+            for factor, (start, rows, columns) in zip(FACTORS, places, strict=True)
+        )
+        left, right = np.concatenate([db.T, b.T]), np.concatenate([a + da, da])
+        change += int((multiply_exact(left, left) * multiply_exact(right, right)).sum())
+        for old in (a, b):
+            release(old, 0, old.nbytes)
+    return change
 
 
 def compute_unit(layout: Layout) -> Fraction:
@@ -107,14 +120,11 @@ def _list_grams(state: GlobalState, updates: Sequence[Update], factor: Factor) -
         for gram in _list_frozen_grams(state, factor):
             yield np.tile(gram, (len(updates), len(updates)))
         return
-    separate, modules = state.recipe.mode == "separate", state.layout.modules
-    olds = state.get_factor(factor).values() if separate else [None] * len(modules)
-    for old, *spans in zip(olds, *(update.layout.list_spans(factor) for update in updates), strict=True):
-        matrices: list[NDArray[np.float64]] = []
-        for update, (start, rows, columns) in zip(updates, spans, strict=True):
-            moved = update.read(factor, start, start + rows * columns).reshape(rows, columns)
-            # In the same order on both sides: dB beside B, A + dA beside dA.
-            matrices += [moved] if old is None else [moved, old] if factor == "B" else [old + moved, moved]
+    for spans in zip(*(update.layout.list_spans(factor) for update in updates), strict=True):
+        matrices = [
+            update.read(factor, start, start + rows * columns).reshape(rows, columns)
+            for update, (start, rows, columns) in zip(updates, spans, strict=True)
+        ]
         components = np.concatenate(matrices if factor == "A" else [matrix.T for matrix in matrices])
         yield multiply_exact(components, components)
 
