@@ -3,7 +3,19 @@ from dataclasses import replace
 import pytest
 
 from openflock.protocol.ballot import Mark
-from openflock.protocol.calls import Advance, Call, Cancel, Claim, Credited, Fund, Join, Leave, Settled, Slashed, TopUp
+from openflock.protocol.calls import (
+    Advance,
+    Call,
+    Cancel,
+    Claim,
+    Credited,
+    Fund,
+    Join,
+    Leave,
+    Settled,
+    Slashed,
+    TopUp,
+)
 from openflock.protocol.replay import Divergence, Replica
 from openflock.protocol.types import Act, Flag, Outcome, Phase, Revert, commit_phase
 
@@ -109,10 +121,12 @@ def test_a_replica_of_the_log_is_the_state_of_the_task(desk):
 
 def test_a_log_from_another_task_diverges(desk):
     play_round(desk.gather(), until=Phase.PUBLISH)
-    longer = replace(desk.rules, gather=desk.rules.gather + 60)  # on a chain of real time blocks may be late
-    other = Replica(replace(desk.get_genesis(), rules=longer))
+    log = list(desk.read(0))
+    # A second more than this log took: on a chain of real time blocks may be late.
+    took = next(entry.time for entry in log if isinstance(entry.item, Advance)) - log[0].time
+    longer = replace(desk.rules, gather=max(desk.rules.gather, took) + 1)
     with pytest.raises(Divergence):
-        other.apply(desk.read(0))
+        Replica(replace(desk.get_genesis(), rules=longer)).apply(log)
 
 
 # --- The clock -----------------------------------------------------------------------------------------------
