@@ -35,7 +35,7 @@ from openflock.local import Network
 from openflock.node.watch import watch_nothing
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
-SEEDS, QUICK_SEEDS = range(100, 110), range(100, 103)
+SEEDS, QUICK_SEEDS = range(100, 120), range(100, 103)
 GOAL_HOME, GOAL_POOLED = 0.02, 0.95
 
 Losses = dict[str, float]  # by domain
