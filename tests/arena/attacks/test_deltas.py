@@ -5,7 +5,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openflock.arena.attacks.deltas import compute_length, fit_norm, measure_effect, measure_median, scale, to_vector
+from openflock.arena.attacks.deltas import (
+    compute_length,
+    fit_norm,
+    join_factors,
+    measure_effect,
+    measure_median,
+    part_factors,
+    scale,
+    to_vector,
+)
 from openflock.node.proposer import hold
 from openflock.protocol.recipe import Recipe
 from openflock.update.codec import make_update
@@ -37,6 +46,17 @@ def test_of_two_factors_the_product_is_scaled():
     assert (scaled["B"] == -3 * both["B"]).all()
     measure = measure_effect(STACK)
     assert measure(scaled) == pytest.approx(3 * measure(both), rel=0.01)
+
+
+def test_two_factors_are_one_to_an_attack_only_where_they_are_merged_number_by_number():
+    both = {"A": make_delta(1, LAYOUT.compute_size("A"))["B"], "B": make_delta(2)["B"]}
+    joined = join_factors(both, Recipe(mode="separate"))
+    assert joined["B"].tolist() == [*both["A"].tolist(), *both["B"].tolist()]
+    parted = part_factors(joined, both)
+    assert {name: values.tolist() for name, values in parted.items()} == {
+        name: values.tolist() for name, values in both.items()
+    }
+    assert join_factors(both, Recipe(mode="stack")) is both is part_factors(both, both)
 
 
 def test_the_effect_is_what_admission_measures():

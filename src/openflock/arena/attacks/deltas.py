@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openflock.node.proposer import Delta, hold
+from openflock.protocol.recipe import Recipe
 from openflock.update.codec import make_update
-from openflock.update.fixed import LIMIT, Factor, GlobalState, Vector
+from openflock.update.fixed import FACTORS, LIMIT, Factor, GlobalState, Vector
 from openflock.update.geometry import compute_squared_norm
 
 Attack: TypeAlias = Callable[[Delta, Sequence[Delta]], Delta]
@@ -32,8 +33,23 @@ def get_factor(delta: Delta) -> Factor:
     There, components of different nodes have nothing to do with one another, and statistics of them mean nothing.
     """
     if len(delta) != 1:
-        raise ValueError("attacks: this one needs a round that trains one factor; choose mode alternate or ffa")
+        raise ValueError("attacks: this one needs updates that are merged number by number; no mode stack")
     return next(iter(delta))
+
+
+def join_factors(delta: Delta, recipe: Recipe) -> Delta:
+    """Lay both factors out as the one that attacks work on, where they are merged each for itself, number by number."""
+    if recipe.mode != "separate":
+        return delta
+    return {"B": np.concatenate([delta[factor] for factor in FACTORS])}
+
+
+def part_factors(joined: Delta, like: Delta) -> Delta:
+    """Undo `join_factors`, `like` what was joined."""
+    if len(joined) == len(like):
+        return joined
+    parts = np.split(joined["B"], [like[FACTORS[0]].size])
+    return dict(zip(FACTORS, parts, strict=True))
 
 
 def lay_out(own: Delta, honest: Sequence[Delta]) -> tuple[Factor, Matrix]:
