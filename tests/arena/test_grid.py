@@ -66,7 +66,7 @@ def test_another_rule_of_the_protocol_makes_another_cell():
 BOTH_FACTORS = {"kind": "protocol", "recipe": {"mode": "separate"}}
 ADAM_OUTSIDE = BOTH_FACTORS | {
     "recipe": {"mode": "separate", "optimizer": "adam", "momentum": 58_982, "rate": 131},
-    "work": {"rounds": 3, "steps": 1, "learning_rate": 1.0, "optimizer": "sgd"},
+    "schedule": {"rounds": 3, "steps": 1, "learning_rate": 1.0, "optimizer": "sgd"},
 }
 
 
@@ -79,15 +79,16 @@ def test_a_recipe_with_adam_outside_takes_gradients_in_rounds_of_its_own():
 
 
 @pytest.mark.parametrize(
-    "table", [{"work": {"rounds": 3}}, BOTH_FACTORS | {"work": {"nodes": 5}}, BOTH_FACTORS | {"work": {"steps": 0}}]
+    "table",
+    [{"schedule": {"rounds": 3}}, BOTH_FACTORS | {"schedule": {"nodes": 5}}, BOTH_FACTORS | {"schedule": {"steps": 0}}],
 )
 def test_only_how_the_protocol_trains_can_be_a_defences_own(table):
-    with pytest.raises(ValueError, match="work|steps"):
+    with pytest.raises(ValueError, match=r"schedule|steps"):
         list_cells(cross(["none"], ["odd"], defences=TABLE["defences"] | {"odd": table}))
 
 
 def test_a_cell_is_named_as_before_there_was_a_choice_of_what_trains():
-    grid = make_grid(defences=TABLE["defences"] | {"ours": {"kind": "protocol", "work": {"optimizer": "adam"}}})
+    grid = make_grid(defences=TABLE["defences"] | {"ours": {"kind": "protocol", "schedule": {"optimizer": "adam"}}})
     assert compute_cell_digest(pick(grid, "none", "ours")) == compute_cell_digest(pick(make_grid(), "none", "ours"))
 
 

