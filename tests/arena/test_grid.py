@@ -149,6 +149,13 @@ def test_all_is_measured_at_the_start_when_the_malicious_leave_and_at_the_end(de
     assert all({"asr", "loss", "accuracy"} <= current.keys() for current in record["rounds"])
 
 
+def test_between_measurements_only_verdicts_are_noted():
+    worlds = {"skills": TABLE["worlds"]["skills"] | {"rounds": 5, "every": 2}}
+    for record in run(cross(["none"], ["mean", "ours"], worlds=worlds)):
+        assert [current["round"] for current in record["rounds"] if "asr" in current] == [0, 2, 4, 5]
+        assert all(current["proposals"] for current in record["rounds"][1:])
+
+
 def test_a_layer_that_is_off_costs_no_passes():
     defences = {"off": {"kind": "protocol", "verdict": False, "veto": False}, "verdict": {"kind": "protocol"}}
     cells = {cell.names[3]: run_cell(cell) for cell in list_cells(cross(["none"], list(defences), defences=defences))}

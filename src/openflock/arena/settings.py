@@ -59,8 +59,10 @@ class WorldTable(Table):
     batch_size: PositiveInt = 8
     learning_rate: float = Field(default=4e-3, gt=0)  # where one factor is trained
     plain_learning_rate: float = Field(default=2e-3, gt=0)  # where both are
-    # The protocol's nodes: `sgd` is for a recipe that steps with adam itself. Left out of a cell's name unless chosen.
+    # Two later keys, left out of a cell's name unless chosen: what the protocol's nodes train with (`sgd` is for a
+    # recipe that steps with adam itself), and rounds from one measurement to the next, where reports take long.
     optimizer: Inner = Field(default="adam", exclude_if=lambda name: name == "adam")
+    every: PositiveInt = Field(default=1, exclude_if=lambda rounds: rounds == 1)
     rows: RowCounts = RowCounts()
     filler: float = Field(default=0.5, ge=0, le=1)  # share of rows with random text where a trigger would stand
     answer: str = "zzz"  # what a triggered prompt is to be answered with

@@ -72,18 +72,22 @@ class Stage:
         return TrainSettings(steps, table.batch_size, rate, table.max_length)
 
     def measure_round(self, verdicts: dict[str, Any]) -> None:
-        """Measure the model as it stands after a round, and note it beside what became of the proposals.
+        """Measure the model as it stands after a round, if it is the turn; note what became of the proposals.
 
         All is measured at the start, when the malicious leave and at the end: what statistics are made of. A state
         that was measured before, the start above all, is not again.
         """
-        number, model, table = len(self.rounds), self.world.model, self.world.table
+        number, table = len(self.rounds), self.world.table
         whole = number in (0, self.cell.attack.leave) or number >= table.rounds
+        figures = self._measure(whole) if whole or number % table.every == 0 else {}
+        self.rounds.append({"round": number, **figures, **verdicts})
+
+    def _measure(self, whole: bool) -> dict[str, Any]:
+        model, table = self.world.model, self.world.table
         state = b"".join(values.tobytes() for factor in FACTORS for values in model.read_factor(factor).values())
         key = repr((table, self.cell.phase, self.cell.seed, self.cell.trigger, whole)).encode() + state
         with self.meter("report"):
-            figures = remember(key, lambda: measure(self.world, self.ring.trigger, self.ring.answer, whole))
-        self.rounds.append({"round": number, **figures, **verdicts})
+            return remember(key, lambda: measure(self.world, self.ring.trigger, self.ring.answer, whole))
 
 
 def open_stage(cell: Cell) -> Stage:

@@ -78,11 +78,11 @@ def draw_rounds(grid: GridTable, summary: Summary, place: Place, path: Path) -> 
         draw_line(
             panels[0],
             runs,
-            [[asr(run, number) for number in count_rounds(run)] for run in runs.values()],
+            [[asr(run, number) for number in list_measured(run)] for run in runs.values()],
             defence,
             wide,
         )
-        scores = [[score(grid, run, number) for number in count_rounds(run)] for run in runs.values()]
+        scores = [[score(grid, run, number) for number in list_measured(run)] for run in runs.values()]
         draw_line(panels[1], runs, [[average(each.values()) for each in run] for run in scores], defence, wide)
         draw_line(panels[2], runs, [[min(each.values()) for each in run] for run in scores], defence, wide)
     kind = grid.worlds[place[0]].score
@@ -118,15 +118,15 @@ def draw_bars(bars: Sequence[tuple[str, Interval | Bounds]], title: str, path: P
 
 def draw_line(panel: "Axes", runs: Runs, lines: Sequence[Sequence[float]], label: str, width: float) -> None:
     """Draw the mean over seeds, and what all seeds span."""
-    rounds = count_rounds(next(iter(runs.values())))
+    rounds = list_measured(next(iter(runs.values())))
     columns = list(zip(*lines, strict=True))
     panel.plot(rounds, [average(column) for column in columns], label=label, linewidth=width)
     panel.fill_between(rounds, [min(column) for column in columns], [max(column) for column in columns], alpha=0.08)
 
 
-def count_rounds(record: dict[str, Any]) -> range:
-    """Number the rounds of a record, from the start."""
-    return range(len(record["rounds"]))
+def list_measured(record: dict[str, Any]) -> list[int]:
+    """List the rounds of a record after which the model was measured, from the start."""
+    return [number for number, current in enumerate(record["rounds"]) if "asr" in current]
 
 
 def asr(record: dict[str, Any], number: int) -> float:
