@@ -169,7 +169,7 @@ class TestProcesses:
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
     def test_whoever_ends_it_ends_all_that_it_started(self, call, tmp_path, number):
         out = tmp_path / "out"
-        process = start(out, "--nodes", "3", "--rounds", "1")
+        process = start(out, "--nodes", "3", "--rounds", "20")  # so many that no signal of a slow machine is late
         try:
             content, deadline = await_processes(process, out), time.monotonic() + 60
             process.send_signal(number)
