@@ -110,7 +110,7 @@ SCENARIOS = (
     cheat("harm within tolerance", offer=does.poison_within),
     cheat("malformed update", offer=does.send_malformed),
     cheat("hidden backdoor", offer=does.hide_backdoor),
-    replace(cheat("hidden backdoor, searched for", offer=does.hide_backdoor), searched=True, figures={"found": 0.03}),
+    replace(cheat("hidden backdoor, searched for", offer=does.hide_backdoor), searched=True, figures={"found": 0.016}),
     *lazy("constant", does.say_good),
     *lazy("coin", does.say_anything),
     *lazy("last verdict", does.say_as_before),
