@@ -37,14 +37,15 @@ def test_to_search_where_there_is_nothing_to_find_changes_no_bit(tmp_path):
     assert searched["digest"] == bare["digest"]
 
 
-def test_honest_nodes_search_with_the_rows_that_they_judge_by(tmp_path):
+def test_honest_nodes_search_with_the_rows_that_they_judge_by_and_an_attacker_learns_nothing_to_avoid(tmp_path):
     table = TABLE | {"attackers": [{"domain": "shift"}]}
     for probe in (True, False):
         run = RunDirectory(tmp_path / str(probe))
         config = parse_config(table | {"probe": probe})
         run.open(config)
         *honest, malicious = build_working_nodes(config, run)
-        assert malicious.searcher is None
+        assert malicious.searcher is malicious.voter.notebook is None
+        assert all(node.voter.notebook for node in honest)
         assert [node.searcher.rows if node.searcher else None for node in honest] == [
             node.voter.rows if probe else None for node in honest
         ]
