@@ -19,6 +19,9 @@ from .grids import TABLE, make_grid
 torch.set_num_threads(1)
 
 
+BOTH_FACTORS = {"kind": "protocol", "recipe": {"mode": "separate"}}
+
+
 def play(behaviour, defence="ours", rounds=1, **rules):
     """Play one cell; give its record and its last round."""
     grid = make_grid(
@@ -27,7 +30,7 @@ def play(behaviour, defence="ours", rounds=1, **rules):
         report={"seeds": [100]},
         worlds={"skills": TABLE["worlds"]["skills"] | {"rounds": rounds}},
         attacks={"rogue": behaviour},
-        defences=TABLE["defences"] | {"ours": {"kind": "protocol", "rules": rules}},
+        defences=TABLE["defences"] | {"ours": {"kind": "protocol", "rules": rules}, "both": BOTH_FACTORS},
     )
     (cell,) = list_cells(grid)
     record = run_cell(cell)
@@ -103,7 +106,7 @@ def test_shares_of_a_trigger_or_a_delta_are_not_split_by_name_as_well():
         AttackTable(names=2, deal=True)
 
 
-@pytest.mark.parametrize("defence", ["mean", "ours"])
+@pytest.mark.parametrize("defence", ["mean", "ours", "both"])
 @pytest.mark.parametrize("hook", ["pgd", "neurotoxin", "constrain_and_scale"])
 def test_training_can_be_hidden_step_by_step(hook, defence):
     current = play({"poison": "trigger", "hook": hook}, defence)

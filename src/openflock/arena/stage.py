@@ -72,7 +72,7 @@ class Stage:
         return TrainSettings(steps, table.batch_size, rate, table.max_length)
 
     def measure_round(self, verdicts: dict[str, Any]) -> None:
-        """Measure the model as it stands after a round, if it is the turn; note what became of the proposals.
+        """Measure the model as it stands after a round, if it is its turn; note what became of the proposals.
 
         All is measured at the start, when the malicious leave and at the end: what statistics are made of. A state
         that was measured before, the start above all, is not again.

@@ -19,6 +19,7 @@ DEFENCES = TABLE["defences"] | {
     "averaging": {"kind": "protocol", "recipe": {"mixing": True, "aggregator": "trimmed_mean", "faulty": 300}},
     "bare": {"kind": "protocol", "veto": False, "verdict": False},
     "strict": {"kind": "protocol", "rules": {"tolerance": 100}},
+    "slow": {"kind": "protocol", "veto": False, "schedule": {"rounds": 9}},
 }
 FINDING = {
     "scenario": "lazy voter", "role": "lazy", "earned": 1.0, "profit": {"low": -2.0, "point": -1.0, "high": -0.5},

@@ -1,7 +1,8 @@
 """What the attacks on deltas share: floats back to integers, scaling, and norms in two spaces.
 
 Attacks work on the numbers of the one factor that the round trains, as the other is the same for all: sums and means
-of them are sums and means of what they do to the model. Distances and angles are not: there, who measures says how.
+of them are sums and means of what they do to the model (in mode `separate` of both, laid out as one: so they are
+merged). Distances and angles are not: there, who measures says how.
 """
 
 from collections.abc import Callable, Sequence

@@ -45,8 +45,8 @@ def list_ablations(grid: GridTable) -> dict[str, tuple[str, str]]:
 
 
 def compare_tables(subject: DefenceTable, other: DefenceTable) -> dict[str, Any]:
-    """Give what the other says otherwise, by key; nothing unless both are the protocol."""
-    if other.kind != "protocol":
+    """Give what the other says otherwise, by key; nothing unless both are the protocol, on one schedule."""
+    if other.kind != "protocol" or other.schedule != subject.schedule:
         return {}
     mine, theirs = flatten_table(subject.model_dump()), flatten_table(other.model_dump())
     return {key: theirs.get(key) for key in sorted(mine | theirs) if mine.get(key) != theirs.get(key)}
