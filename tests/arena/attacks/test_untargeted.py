@@ -175,7 +175,7 @@ def test_mimic_sends_its_victim_s_delta(seed, whom):
 @pytest.mark.parametrize("name", sorted(set(ATTACKS) - {"gaussian"}))
 def test_statistics_over_stacked_components_are_refused(name):
     both = {"A": OWN["B"][:SIZE], "B": OWN["B"]}
-    with pytest.raises(ValueError, match="one factor"):
+    with pytest.raises(ValueError, match="no mode stack"):
         ATTACKS[name](both, [both])
 
 
