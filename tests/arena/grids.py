@@ -27,6 +27,8 @@ TABLE = {
     ],
 }  # fmt: skip
 
+BOTH_FACTORS = {"kind": "protocol", "recipe": {"mode": "separate"}}
+
 
 def make_grid(**changes):
     """The grid, with some of its tables replaced."""

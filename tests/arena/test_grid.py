@@ -1,5 +1,6 @@
 import json
 import random
+import re
 from functools import partial
 
 import pytest
@@ -12,7 +13,7 @@ from openflock.arena.grid import BadRuns, RunFile, run_in_processes, run_missing
 from openflock.arena.optimizers import OPTIMIZERS
 from openflock.arena.settings import list_cells
 
-from .grids import TABLE, make_grid
+from .grids import BOTH_FACTORS, TABLE, make_grid
 
 torch.set_num_threads(1)
 
@@ -64,7 +65,6 @@ def test_another_rule_of_the_protocol_makes_another_cell():
         assert compute_cell_digest(ours) != compute_cell_digest(pick(grid, "none", "ours"))
 
 
-BOTH_FACTORS = {"kind": "protocol", "recipe": {"mode": "separate"}}
 ADAM_OUTSIDE = BOTH_FACTORS | {
     "recipe": {"mode": "separate", "optimizer": "adam", "momentum": 58_982, "rate": 131},
     "schedule": {"rounds": 3, "steps": 1, "learning_rate": 1.0, "optimizer": "sgd"},
@@ -81,11 +81,15 @@ def test_a_recipe_with_adam_outside_takes_gradients_in_rounds_of_its_own():
 
 
 @pytest.mark.parametrize(
-    "table",
-    [{"schedule": {"rounds": 3}}, BOTH_FACTORS | {"schedule": {"nodes": 5}}, BOTH_FACTORS | {"schedule": {"steps": 0}}],
+    ("table", "said"),
+    [
+        ({"schedule": {"rounds": 3}}, "only the protocol has a `schedule` of its own, not a rule"),
+        (BOTH_FACTORS | {"schedule": {"nodes": 5}}, "odd.schedule.nodes"),
+        (BOTH_FACTORS | {"schedule": {"steps": 0}}, "odd.schedule.steps"),
+    ],
 )
-def test_only_how_the_protocol_trains_can_be_a_defences_own(table):
-    with pytest.raises(ValueError, match=r"schedule|steps"):
+def test_only_how_the_protocol_trains_can_be_a_defences_own(table, said):
+    with pytest.raises(ValueError, match=re.escape(said)):
         list_cells(cross(["none"], ["odd"], defences=TABLE["defences"] | {"odd": table}))
 
 

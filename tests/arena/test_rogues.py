@@ -14,12 +14,9 @@ from openflock.arena.checking import find_differences
 from openflock.arena.settings import AttackTable, list_cells
 
 from .attacks.helpers import STATE, make_delta
-from .grids import TABLE, make_grid
+from .grids import BOTH_FACTORS, TABLE, make_grid
 
 torch.set_num_threads(1)
-
-
-BOTH_FACTORS = {"kind": "protocol", "recipe": {"mode": "separate"}}
 
 
 def play(behaviour, defence="ours", rounds=1, **rules):

@@ -129,7 +129,7 @@ def build_node(
     party, attack = stage.world.parties[place], stage.cell.attack
     table = stage.world.table
     settings = replace(stage.get_training(party, table.learning_rate), optimizer=table.optimizer)
-    evaluation = EvaluationSettings(max_length=stage.world.table.max_length)
+    evaluation = EvaluationSettings(max_length=table.max_length)
     held_out, rows = stage.list_held_out(place), stage.list_rows(place)
     examiner = SharedExaminer(sealed, evaluation, watch=stage.meter, stage=stage) if sealed else None
     if not party.malicious:
