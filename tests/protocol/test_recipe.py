@@ -1,8 +1,10 @@
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from openflock.protocol.recipe import BadRecipe, Recipe
+from openflock.protocol.recipe import ONE, BadRecipe, Recipe, compute_rate, describe_recipe
 
 KRUM = Recipe(aggregator="krum", faulty=200)
 MOMENTUM = Recipe(optimizer="momentum", momentum=2**15)
@@ -39,6 +41,10 @@ BAD = [
     (KRUM, {"mode": "stack"}, "mode stack"),
     (STACK, {"mixing": True, "faulty": 200}, "mode stack"),
     (STACK, {"rate": 2**15}, "mode stack"),
+    (STACK, {"decay": 1}, "mode stack"),
+    (Recipe(), {"decay": -1}, "decay"),
+    (Recipe(), {"decay": 2**16 + 1}, "decay"),
+    (Recipe(), {"decay": 0.5}, "decay must be an integer"),
 ]
 
 
@@ -61,7 +67,7 @@ def test_a_recipe_that_cannot_work_is_refused_by_the_name_of_its_field(good, cha
         {"mode": "stack", "encoding": "sparse4", "clip": 2000},
         {"optimizer": "nesterov", "momentum": 2**16 - 1, "rate": 2**18},
         {"optimizer": "momentum", "momentum": 0, "rate": 1},
-        {"mode": "separate", "optimizer": "adam", "momentum": 58_982, "rate": 2**12},
+        {"mode": "separate", "optimizer": "adam", "momentum": 58_982, "rate": 2**12, "decay": 2**16},
     ],
 )
 def test_recipes_at_their_bounds_are_accepted(fields):
@@ -73,3 +79,18 @@ def test_the_default_recipe_is_the_mean_added_as_it_is():
     assert (recipe.mode, recipe.aggregator, recipe.optimizer) == ("alternate", "mean", "plain")
     assert (recipe.mixing, recipe.faulty, recipe.clip, recipe.momentum) == (False, 0, 0, 0)
     assert recipe.rate == 2**16
+    assert recipe.decay == 0
+
+
+@given(st.integers(1, 2**18), st.integers(0, ONE), st.integers(1, 2**31))
+def test_a_rate_never_rises_nor_ends(rate, decay, count):
+    recipe = Recipe(rate=rate, decay=decay)
+    assert compute_rate(recipe, 1) == rate
+    assert 1 <= compute_rate(recipe, count + 1) <= compute_rate(recipe, count) <= rate
+    assert decay or compute_rate(recipe, count) == rate
+
+
+def test_a_rate_that_does_not_fall_is_not_written():
+    assert "decay" not in describe_recipe(Recipe())
+    assert describe_recipe(Recipe(decay=3))["decay"] == 3
+    assert Recipe(**describe_recipe(Recipe(decay=3, mixing=True, faulty=1))) == Recipe(decay=3, mixing=True, faulty=1)

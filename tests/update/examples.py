@@ -44,7 +44,8 @@ def recipes(draw, modes=MODES, encodings=ENCODINGS, optimizers=("plain",)):
     optimizer = draw(st.sampled_from(optimizers))
     momentum = st.sampled_from([0, 1, 2**15, 58_982, ONE - 1]) if optimizer != "plain" else st.just(0)
     rate = draw(st.integers(1, 2**12) if optimizer == "adam" else st.one_of(st.just(ONE), st.integers(1, 2**18)))
-    return Recipe(mode, encoding, optimizer=optimizer, rate=rate, momentum=draw(momentum))
+    decay = st.sampled_from([0, 0, 1, 2**12, ONE])
+    return Recipe(mode, encoding, optimizer=optimizer, rate=rate, momentum=draw(momentum), decay=draw(decay))
 
 
 @st.composite

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from openflock.protocol.recipe import ONE, Recipe
+from openflock.protocol.recipe import ONE, Recipe, compute_rate
 from openflock.update.aggregate import compute_candidate, compute_share, stream_candidate
 from openflock.update.codec import encode_state, get_digest
 from openflock.update.fixed import FACTORS, LIMIT, Layout, Module, initial_state
@@ -22,7 +22,7 @@ MERGED = ("alternate", "ffa", "separate")
 OPTIMIZERS = ("plain", "momentum", "nesterov", "adam")
 LARGEST = 127 << 18
 cases = states_with_updates(wanted=recipes(modes=MERGED, optimizers=OPTIMIZERS))
-plain_cases = states_with_updates(wanted=recipes(modes=MERGED).map(lambda recipe: replace(recipe, rate=ONE)))
+plain_cases = states_with_updates(wanted=recipes(modes=MERGED).map(lambda recipe: replace(recipe, rate=ONE, decay=0)))
 
 
 def draw_weights(data, count):
@@ -59,6 +59,16 @@ def test_a_plain_candidate_agrees_with_fractions(case, data):
         assert candidate.factors[factor].tolist() == [
             cut(int(n) + move) for n, move in zip(state.factors[factor], moved, strict=True)
         ]
+
+
+@pytest.mark.parametrize(
+    ("mode", "step", "rate"), [("ffa", 0, 1), ("ffa", 3, 4), ("alternate", 7, 4), ("separate", 1, 2)]
+)
+def test_a_rate_that_falls_counts_how_often_the_factor_was_trained(mode, step, rate):
+    state = replace(initial_state(SMALL, b"", Recipe(mode, decay=ONE)), step=step)
+    candidate = merge(state, [fill_update(state, 2**24)])
+    for factor in state.trained:
+        assert set(candidate.factors[factor] - state.factors[factor]) == {2**24 // rate}
 
 
 @given(cases, st.data())
@@ -226,7 +236,7 @@ def test_a_share_adds_its_part_of_one_update_and_nothing_else(case, weight, rest
             old, rms = state.factors[factor], state.rms[factor]
             wanted = step_alone(state.recipe, old, whole, rms, state.count, float(dose)).tolist()
         else:
-            moves = [round(Fraction(n * state.recipe.rate, ONE)) for n in part]
+            moves = [round(Fraction(n * compute_rate(state.recipe, state.count), ONE)) for n in part]
             wanted = [cut(int(n) + d) for n, d in zip(state.factors[factor], moves, strict=True)]
         assert share.factors[factor].tolist() == wanted
 

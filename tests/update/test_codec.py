@@ -268,6 +268,7 @@ def test_a_state_s_digest_binds_the_recipe(recipe, other):
     [
         {"mode": "ffa"}, {"encoding": "int4"}, {"aggregator": "median"}, {"mixing": True}, {"faulty": 100},
         {"clip": 1000}, {"rate": 2**15}, {"optimizer": "momentum", "momentum": 1}, {"optimizer": "nesterov"},
+        {"decay": 1},
     ],
 )  # fmt: skip
 def test_every_field_of_the_recipe_is_bound(change):
@@ -337,7 +338,8 @@ GROWN = encode_state(GlobalState(SMALL.resize(1), Recipe("stack"), 1, {f: np.zer
         (edit_header(STATE, b'"recipe.mixing":"0"', b'"recipe.mixing":"00"'), "recipe.mixing is '00'"),
         (edit_header(STATE, b'"recipe.mixing":"0"', b'"recipe.mixing":"False"'), "describe"),
         (edit_header(STATE, b'"recipe.faulty":"0"', b'"recipe.faulty":"500"'), "describe"),
-        (edit_header(STATE, b'"recipe.rate":"65536",', b""), "describe"),
+        (edit_header(STATE, b'"recipe.rate":"65536",', b""), "recipe.rate is not"),
+        (edit_header(STATE, b'"recipe.encoding"', b'"recipe.decay":"0","recipe.encoding"'), "unknown keys"),
         (edit_header(STATE, b"A.a.q", b"A.a.r"), "describe"),
         (edit_header(STATE, b"B.a.q", b"B.a.r"), "describe"),
         (edit_header(STATE, b"[4,2]", b"[2147483647,2]"), "data_offsets"),

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from functools import partial
 from inspect import signature
 from pathlib import Path
@@ -36,6 +35,7 @@ from openflock.arena.report.summary import summarize
 from openflock.arena.settings import Cell, DefenceTable, GridTable, list_cells
 from openflock.arena.statistics import Goal
 from openflock.edge.blobs import write_atomically
+from openflock.protocol.recipe import describe_recipe
 
 SHOWN = 5  # differences of a record that are printed
 
@@ -83,7 +83,7 @@ def agree(defence: DefenceTable) -> DefenceTable:
     unknown = sorted(set(defence.rules) - set(DEFAULT_RULES))
     if unknown:
         raise SettingsError(f"defences: no rule {unknown[0]!r}")
-    recipe = asdict(complete_recipe(defence.recipe))
+    recipe = describe_recipe(complete_recipe(defence.recipe))
     return defence.model_copy(update={"rules": {**DEFAULT_RULES, **defence.rules}, "recipe": recipe})
 
 

@@ -1,6 +1,6 @@
 """The recipe: how the updates of a round become the next state, in numbers that all nodes agree on."""
 
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Final, Literal, get_args
 
 Mode = Literal["alternate", "ffa", "separate", "stack"]
@@ -33,6 +33,7 @@ class Recipe:
     optimizer: Optimizer = "plain"
     rate: int = ONE  # outer learning rate, in 2**-16; for adam the length of a step: 131 is 2e-3
     momentum: int = 0  # in 2**-16; of adam the first beta
+    decay: int = 0  # in 2**-16: the n-th step of a factor takes rate / (1 + (n - 1) * decay)
 
     def __post_init__(self) -> None:
         _check_types(self)
@@ -43,9 +44,22 @@ class Recipe:
         if self.mode == "stack":
             _require(self.aggregator == "mean" and not self.mixing, "mode stack only takes aggregator mean, not mixed")
             _require(not self.grouping, "mode stack only appends: grouping must be 0")
-            _require(
-                self.optimizer == "plain" and self.rate == ONE, "mode stack only takes optimizer plain, rate 2**16"
-            )
+            plain = self.optimizer == "plain" and self.rate == ONE and not self.decay
+            _require(plain, "mode stack only takes optimizer plain, rate 2**16, decay 0")
+
+
+def compute_rate(recipe: Recipe, count: int) -> int:
+    """Compute the outer rate of a factor's `count`-th step, rounded down but never to nothing.
+
+    >>> [compute_rate(Recipe(rate=300, decay=ONE // 2), count) for count in (1, 2, 3, 10**6)]
+    [300, 200, 150, 1]
+    """
+    return max(1, recipe.rate * ONE // (ONE + (count - 1) * recipe.decay))
+
+
+def describe_recipe(recipe: Recipe) -> dict[str, int | str]:
+    """Write a recipe's fields; `decay`, which came after states had been named by their bytes, only where it counts."""
+    return {name: value for name, value in asdict(recipe).items() if name != "decay" or value}
 
 
 def _require(condition: bool, reason: str) -> None:
@@ -73,6 +87,7 @@ def _check_faulty(recipe: Recipe) -> None:
 def _check_optimizer(recipe: Recipe) -> None:
     _require(1 <= recipe.rate <= 2**18, "rate must be 1 to 2**18 (2**16 is 1.0)")
     _require(0 <= recipe.momentum < ONE, "momentum must be 0 to 2**16 - 1 (2**16 is 1.0)")
+    _require(0 <= recipe.decay <= ONE, "decay must be 0 to 2**16: at that the second step's rate is half the first's")
     if recipe.optimizer == "adam":
         _require(recipe.rate <= ONE // 16, "rate must be at most 2**12 where the optimizer is adam: 131 is 2e-3")
     if recipe.optimizer == "plain":

@@ -7,7 +7,7 @@ matrices.
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any, Final, get_args
 from weakref import WeakKeyDictionary
 
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openflock.protocol.ports import Blob
-from openflock.protocol.recipe import Encoding, Mode, Recipe
+from openflock.protocol.recipe import Encoding, Mode, Recipe, describe_recipe
 from openflock.update.compress import FORMS, Bytes, expand, find_fault, quantize
 from openflock.update.container import Malformed, Spec, build_header, pack, read_header, release, unpack
 from openflock.update.fixed import FACTORS, PIECE, Factor, GlobalState, Kind, Layout, Module, Vector, list_vectors
@@ -260,7 +260,8 @@ def build_state_header(layout: Layout, recipe: Recipe, step: int) -> bytes:
 def _describe_state(layout: Layout, recipe: Recipe, step: int) -> dict[str, str]:
     numbers = {"rank": layout.rank, "alpha": layout.alpha, "width": layout.width, "step": step}
     agreed = {
-        f"recipe.{name}": int(value) if isinstance(value, bool) else value for name, value in asdict(recipe).items()
+        f"recipe.{name}": int(value) if isinstance(value, bool) else value
+        for name, value in describe_recipe(recipe).items()
     }
     return {"openflock": "state/2", **{name: str(value) for name, value in (numbers | agreed).items()}}
 
@@ -282,12 +283,13 @@ def _read_layout(header: dict[str, Any]) -> tuple[Layout, Recipe, int]:
         if not isinstance(inputs, int) or not isinstance(outputs, int):
             raise TypeError(name)
         modules.append(Module(name, outputs, inputs))
-    numbers = {name: metadata[f"recipe.{name}"] for name in (field.name for field in fields(Recipe))}
-    for field in fields(Recipe):
-        if field.type in (int, bool):
-            numbers[field.name] = field.type(_read_number(numbers[field.name]))
+    agreed: dict[str, Any] = {
+        field.name: field.type(_read_number(text)) if field.type in (int, bool) else text
+        for field in fields(Recipe)
+        if (text := metadata.get(f"recipe.{field.name}")) is not None
+    }
     rank, alpha, width, step = (_read_number(metadata[key]) for key in ("rank", "alpha", "width", "step"))
-    return Layout(tuple(modules), rank, alpha, width), Recipe(**numbers), step
+    return Layout(tuple(modules), rank, alpha, width), Recipe(**agreed), step
 
 
 def _read_number(text: str) -> int:

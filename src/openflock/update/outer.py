@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from openflock.protocol.recipe import ONE, Recipe
+from openflock.protocol.recipe import ONE, Recipe, compute_rate
 from openflock.update.fixed import FRACTION_BITS, LIMIT, Vector
 
 Numbers = NDArray[np.float64]  # integers in units of 2**-24
@@ -24,30 +24,31 @@ FINE: Final = 16  # adam's moments are in units of 2**-28
 
 
 def step_values(
-    recipe: Recipe, values: Vector, velocity: Vector | None, delta: Numbers, rms: Vector | None = None, count: int = 0
+    recipe: Recipe, values: Vector, velocity: Vector | None, delta: Numbers, rms: Vector | None = None, count: int = 1
 ) -> Vector:
     """Compute the next values, which spoils `delta`; `velocity` and `rms` are those after it, None if there is none.
 
-    `count` is how often adam has stepped, this step included. Sums saturate at +-LIMIT. But for adam each product is
-    rounded once, half-even: |delta| < 2**26, so all numbers stay below 2**52 and float64 holds them exactly.
+    `count` is how often the factor has stepped, this step included: a rate that falls and adam depend on it. Sums
+    saturate at +-LIMIT. But for adam each product is rounded once, half-even: |delta| < 2**26, so all numbers stay
+    below 2**52 and float64 holds them exactly.
     """
     move = delta if velocity is None else velocity.astype(np.float64)
     if rms is not None:
         return _add_normalized(recipe, values, move / (1 - _power(recipe.momentum / ONE, count)), rms, count)
     if recipe.optimizer == "nesterov":
         move = delta + scale(move, recipe.momentum)
-    return _add_move(recipe, values, move)
+    return _add_move(values, move, compute_rate(recipe, count))
 
 
 def step_alone(
-    recipe: Recipe, values: Vector, delta: Numbers, rms: Vector | None = None, count: int = 0, dose: float = 1.0
+    recipe: Recipe, values: Vector, delta: Numbers, rms: Vector | None = None, count: int = 1, dose: float = 1.0
 ) -> Vector:
     """Compute what a delta alone would make of the values, which spoils it; momentum does not count.
 
     `rms` is adam's second moment before it; what adam makes of it counts `dose` times.
     """
     if rms is None:
-        return _add_move(recipe, values, delta)
+        return _add_move(values, delta, compute_rate(recipe, count))
     return _add_normalized(recipe, values, delta * (FINE * dose), step_rms(rms, delta), count)
 
 
@@ -65,17 +66,18 @@ def step_rms(rms: Vector, delta: Numbers) -> Vector:
     return saturate(np.floor(np.sqrt(squared)))
 
 
-def _add_move(recipe: Recipe, values: Vector, move: Numbers) -> Vector:
+def _add_move(values: Vector, move: Numbers, rate: int) -> Vector:
     """Add a move, which it spoils, times the outer rate."""
-    if recipe.rate != ONE:
-        move = scale(move, recipe.rate)
+    if rate != ONE:
+        move = scale(move, rate)
     return saturate(np.add(values, move, out=move))
 
 
 def _add_normalized(recipe: Recipe, values: Vector, move: Numbers, rms: Vector, count: int) -> Vector:
     """Add a move in the second moment's units over the root of that, times the outer rate; what never moved stays."""
     root = rms / sqrt(1 - _power(BETA, count)) + FINE  # Adam's epsilon: 2**-24
-    return saturate(np.add(values, np.rint(move * (recipe.rate / ONE * 2**FRACTION_BITS) / root)))
+    rate = compute_rate(recipe, count) / ONE * 2**FRACTION_BITS
+    return saturate(np.add(values, np.rint(move * rate / root)))
 
 
 def _power(base: float, exponent: int) -> float:
