@@ -6,6 +6,7 @@ For comparison only. Averaging A and B apart is not averaging their products, an
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from openflock.learn.data import Row
@@ -14,6 +15,7 @@ from openflock.learn.model import Model
 from openflock.learn.train import Adjust, TrainSettings, build_optimizer, pick_batch, prepare_step, take_rows
 from openflock.update.fixed import Factor, GlobalState, to_float
 
+Schedule = Callable[[int], float]  # what part of the rate the step with this number, from 0, takes
 FloatAdapter = Mapping[Factor, dict[str, NDArray[np.float32]]]
 FACTORS: tuple[Factor, Factor] = ("A", "B")
 
@@ -29,6 +31,11 @@ def write_adapter(model: Model, adapter: FloatAdapter) -> None:
         model.write_factor(factor, adapter[factor])
 
 
+def hold(_step: int) -> float:
+    """Keep the rate as it is."""
+    return 1.0
+
+
 def train_plain(
     model: Model,
     adapter: FloatAdapter,
@@ -36,6 +43,7 @@ def train_plain(
     settings: TrainSettings,
     seed: int,
     adjust: Adjust | None = None,
+    schedule: Schedule = hold,
 ) -> FloatAdapter:
     """Train both factors together from an adapter, as plain PEFT does, and give what they became."""
     examples = encode_rows(model.tokenizer, rows, settings.max_length)
@@ -45,9 +53,12 @@ def train_plain(
     }
     for parameter in parameters.values():
         parameter.requires_grad_(True)
-    take_step = prepare_step(model, parameters, build_optimizer(parameters, settings), settings, adjust)
+    optimizer = build_optimizer(parameters, settings)
+    rate = torch.optim.lr_scheduler.LambdaLR(optimizer, schedule)
+    take_step = prepare_step(model, parameters, optimizer, settings, adjust)
     for step in range(settings.steps):
         take_step(collate(pick_batch(examples, settings.batch_size, seed, step), get_pad(model.tokenizer)))
+        rate.step()
     for parameter in parameters.values():
         parameter.requires_grad_(False)
         parameter.grad = None
