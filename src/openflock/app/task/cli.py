@@ -47,23 +47,16 @@ def create(
     as_json: Json = False,
 ) -> None:
     """Create a task from a configuration: job and first state into the store, the rules onto the chain."""
-    from openflock.app.settings import SettingsError, load_config
-    from openflock.app.words import list_weaknesses, parse_tokens
+    from openflock.app.settings import load_config
+    from openflock.app.words import parse_tokens
 
     parsed = load_config(config, changes or ())
     parsed = parsed if title is None else parsed.model_copy(update={"title": title})
-    if (token is None) != dev_token:
-        raise SettingsError("task: give --token ADDR, or --dev-token for play money; one of the two")
-    if store.startswith("torrent:") and cache is None:
-        raise SettingsError(
-            "--cache: with torrents somebody must serve what is put: give --cache NODE/cache, and then run"
-            " openflock node run --dir NODE (or --watch), which serves it"
-        )
+    check_choices(token, dev_token, store, cache)
     amount = parse_tokens(fund) if fund else 0
     with loading():
         from openflock.app.task.creation import create as create_task
-        from openflock.app.task.creation import write_command, write_opening
-        from openflock.app.task.tables import show_weaknesses
+        from openflock.app.task.creation import show_created, write_command, write_opening
         from openflock.app.task.view import open_chain
         from openflock.edge.wallet import open_wallet
 
@@ -71,21 +64,14 @@ def create(
     creator = open_wallet(wallet, read_password(password_file))
     with open_blobs(store, cache) as blobs:
         created = create_task(web3, creator, parsed, blobs, factory, token, amount, console, chest)
-    command, opening = write_command(created.task, rpc, store), ""
-    if parsed.rows.sealed:
-        opening = write_opening(created.task, rpc, store, chest)
+    join = write_command(created.task, rpc, store)
+    opening = write_opening(created.task, rpc, store, chest) if parsed.rows.sealed else ""
     if as_json:
         names = ("task", "factory", "token", "domains")
-        chain = {"chain": web3.eth.chain_id, "join": command, "open": opening}
+        chain = {"chain": web3.eth.chain_id, "join": join, "open": opening}
         typer.echo(json.dumps({name: getattr(created, name) for name in names} | chain))
-        return
-    stakes = [parsed.stake] * (parsed.nodes_per_domain * len(created.domains))  # as the configuration expects them
-    show_weaknesses(list_weaknesses(created.rules, stakes, parsed.nodes_per_domain), console)
-    console.print(f"to take part, DOMAIN one of {', '.join(created.domains)}:", highlight=False)
-    typer.echo(command)
-    if opening:
-        console.print("to open the sealed rows, round by round, for as long as the task runs:", highlight=False)
-        typer.echo(opening)
+    else:
+        show_created(created, parsed, join, opening, console)
 
 
 @commands.command("list")
@@ -186,6 +172,19 @@ def cancel(
 
 
 # --- Helpers -------------------------------------------------------------------------------------------------
+
+
+def check_choices(token: str | None, dev_token: bool, store: str, cache: Path | None) -> None:
+    """Refuse options that contradict each other, before anything is loaded or sent."""
+    from openflock.app.settings import SettingsError
+
+    if (token is None) != dev_token:
+        raise SettingsError("task: give --token ADDR, or --dev-token for play money; one of the two")
+    if store.startswith("torrent:") and cache is None:
+        raise SettingsError(
+            "--cache: with torrents somebody must serve what is put: give --cache NODE/cache, and then run"
+            " openflock node run --dir NODE (or --watch), which serves it"
+        )
 
 
 @contextmanager

@@ -12,7 +12,9 @@ from web3 import Web3
 from openflock.app.rows import list_data_domains, seal_rows
 from openflock.app.settings import TOKEN, Config, SettingsError
 from openflock.app.task.funding import check_gas, check_token, fund_task
+from openflock.app.task.tables import show_weaknesses
 from openflock.app.task.view import check_contract
+from openflock.app.words import list_weaknesses
 from openflock.app.world import agree_rules, load_task_model
 from openflock.edge.blobs import DirectoryStore
 from openflock.edge.deploy import create_task, deploy_factory, deploy_token
@@ -81,6 +83,17 @@ def create(
     if fund:
         fund_task(web3, creator, task, fund)
     return Created(task, factory_address, token_address, domains, rules)
+
+
+def show_created(created: Created, config: Config, join: str, opening: str, console: Console) -> None:
+    """Print where a new task's rules are weak, and the lines by which others join and its creator opens sealed rows."""
+    stakes = [config.stake] * (config.nodes_per_domain * len(created.domains))  # as the configuration expects them
+    show_weaknesses(list_weaknesses(created.rules, stakes, config.nodes_per_domain), console)
+    console.print(f"to take part, DOMAIN one of {', '.join(created.domains)}:", highlight=False)
+    console.print(join, soft_wrap=True, highlight=False, markup=False)
+    if opening:
+        console.print("to open the sealed rows, round by round, for as long as the task runs:", highlight=False)
+        console.print(opening, soft_wrap=True, highlight=False, markup=False)
 
 
 def write_command(task: Address, rpc: str, store: str) -> str:
