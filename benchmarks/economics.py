@@ -28,6 +28,7 @@ from openflock.arena.economy.scenarios import SCENARIOS, Scenario
 from openflock.arena.economy.scene import Figures
 from openflock.arena.statistics import Interval
 from openflock.edge.processes import Executor
+from openflock.protocol.recipe import describe_recipe
 
 SEEDS, ROUNDS = range(100, 120), 1000
 QUICK_SEEDS, QUICK_ROUNDS = range(100, 103), 32
@@ -54,7 +55,7 @@ def get_key(job: Job) -> str:
         seed,
         rounds,
         sorted(DEFAULT_RULES.items()),
-        RECIPE,
+        describe_recipe(RECIPE),
         FIGURES,
     )
     return sha256(repr(said).encode()).hexdigest()[:16]
@@ -121,7 +122,7 @@ def main() -> None:
         "seeds": whole,
         "figures": asdict(FIGURES),
         "rules": DEFAULT_RULES,
-        "recipe": asdict(RECIPE),
+        "recipe": describe_recipe(RECIPE),
     }
     finish(args, goals, results | {"findings": [to_line(each) for each in findings]})
 

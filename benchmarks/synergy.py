@@ -46,13 +46,13 @@ Line = dict[str, Any]
 
 @dataclass(frozen=True)
 class Rate:
-    """A rate, and whether it falls to nothing in a line."""
+    """A learning rate, and whether it falls linearly to zero."""
 
     first: float
     falls: bool = False
 
-    def tell_share(self, step: int, steps: int) -> float:
-        """Tell what part of the first a step takes."""
+    def compute_share(self, step: int, steps: int) -> float:
+        """Give the fraction of the first rate at a step."""
         return 1 - step / steps if self.falls else 1.0
 
 
@@ -66,7 +66,7 @@ class Setting:
 
 
 # A gradient of every node in each round, and Adam's step on what they make together (docs/decisions/0022): beta .9, a
-# rate of 3e-3 that falls to a quarter. Only gradients over twice the median's length are cut.
+# rate of 3e-3 that 96 rounds bring to a quarter. Only gradients over twice the median's length are cut.
 TOGETHER = {
     "mode": "separate", "clip": 2000, "optimizer": "adam", "momentum": 58_982, "rate": 197, "decay": 1966,
 }  # fmt: skip
@@ -138,7 +138,7 @@ def train_rivals(world: World, setting: Setting) -> Line:
     def train(kind: str, rows: Any, steps: int) -> Losses:
         rate = setting.rates[kind]
         settings = TrainSettings(steps, config.train.batch_size, rate.first, config.max_length)
-        fall = partial(rate.tell_share, steps=steps)
+        fall = partial(rate.compute_share, steps=steps)
         trained = train_plain(world.model, get_start(world), rows, settings, config.seed, schedule=fall)
         write_adapter(world.model, trained)
         return measure(world)

@@ -26,6 +26,7 @@ RECIPES["alternate int8 by domain"] = Recipe(grouping=600, aggregator="trimmed_m
 RECIPES["alternate int8 adam"] = Recipe(optimizer="adam", momentum=58_982, rate=131)
 RECIPES["separate int8 adam"] = Recipe("separate", optimizer="adam", momentum=58_982, rate=131)
 RECIPES["separate int8 adam, slower"] = Recipe("separate", optimizer="adam", momentum=58_982, rate=328, decay=2**12)
+RECIPES["ffa int8 nesterov, slower"] = Recipe("ffa", **NESTEROV, decay=2**14)
 RECIPES["separate int4 plain"] = Recipe("separate", "int4")
 RECIPES["alternate int8 geometric"] = Recipe(aggregator="geometric_median")
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openflock.protocol.recipe import ONE, Recipe, compute_rate
-from openflock.update.aggregate import compute_candidate, compute_share, stream_candidate
+from openflock.update.aggregate import compute_candidate, compute_dosed, compute_share, stream_candidate
 from openflock.update.codec import encode_state, get_digest
 from openflock.update.fixed import FACTORS, LIMIT, Layout, Module, initial_state
 from openflock.update.outer import step_alone, step_rms, step_values, step_velocity
@@ -69,6 +69,15 @@ def test_a_rate_that_falls_counts_how_often_the_factor_was_trained(mode, step, r
     candidate = merge(state, [fill_update(state, 2**24)])
     for factor in state.trained:
         assert set(candidate.factors[factor] - state.factors[factor]) == {2**24 // rate}
+
+
+def test_a_dose_does_not_fall_with_the_rate():
+    fresh = initial_state(SMALL, b"", Recipe("ffa", decay=ONE))
+    late = replace(fresh, step=3)
+    update = fill_update(late, 2**24)
+    for compute, wanted in ((compute_dosed, 2**24), (compute_share, 2**22)):
+        moved = compute(late, update, Fraction(1))
+        assert set(moved.factors["B"] - late.factors["B"]) == {wanted}
 
 
 @given(cases, st.data())
@@ -234,7 +243,8 @@ def test_a_share_adds_its_part_of_one_update_and_nothing_else(case, weight, rest
         if state.rms:
             whole, dose = read_whole(update)[factor].astype(np.float64), Fraction(weight, weight + rest)
             old, rms = state.factors[factor], state.rms[factor]
-            wanted = step_alone(state.recipe, old, whole, rms, state.count, float(dose)).tolist()
+            rate = compute_rate(state.recipe, state.count)
+            wanted = step_alone(rate, old, whole, rms, state.count, float(dose)).tolist()
         else:
             moves = [round(Fraction(n * compute_rate(state.recipe, state.count), ONE)) for n in part]
             wanted = [cut(int(n) + d) for n, d in zip(state.factors[factor], moves, strict=True)]

@@ -49,6 +49,7 @@ DIGESTS = {  # of all that a history tells, by recipe
     "alternate int8 adam": "d7a21959370cef1afabcd232dbb7cddf9c1a15e1e7a77003f146ec55c458ecb8",
     "separate int8 adam": "031066b7ef4b5dc8a757d86584072ba847eb190b7b06ff69c243b619eaecbfb3",
     "separate int8 adam, slower": "30a70bc244f00a88a055fe2de24aa944b03c48153f75e8ab8fbfbc1a3496135a",
+    "ffa int8 nesterov, slower": "95d1898fe67c843b1e7e5c386c5cd048a023c4843456dfdb4212c6b3a0252ab9",
     "separate int4 plain": "7c17d9ebdac68689401a10c167b7f105a00ea25b0649debe722174ca33aff4c1",
     "alternate int8 geometric": "2c4419d0a739f254a88bd5817946c8130b4ef1229f3214ab4fed93afc16ee1b8",
 }

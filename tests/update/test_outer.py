@@ -132,8 +132,8 @@ def test_adam_s_step_is_as_long_as_its_rate_however_long_the_delta(deltas, count
     delta = np.array(deltas, np.float64)
     start = np.zeros(len(deltas), np.int32)
     first, _, _ = step_adam(start, start, start, delta, 1)
-    alone = step_alone(ADAM, start, delta.copy(), start, count)
-    half = step_alone(ADAM, start, delta.copy(), start, count, 0.5)
+    alone = step_alone(ADAM.rate, start, delta.copy(), start, count)
+    half = step_alone(ADAM.rate, start, delta.copy(), start, count, 0.5)
     rate = ADAM.rate * 2**8
     assert (np.abs(first) <= rate).all()
     assert (np.sign(first) == np.sign(delta)).all()

@@ -15,7 +15,7 @@ from openflock.learn.model import Model
 from openflock.learn.train import Adjust, TrainSettings, build_optimizer, pick_batch, prepare_step, take_rows
 from openflock.update.fixed import Factor, GlobalState, to_float
 
-Schedule = Callable[[int], float]  # what part of the rate the step with this number, from 0, takes
+Schedule = Callable[[int], float]  # the fraction of the rate at a step, from 0; asked once more after the last
 FloatAdapter = Mapping[Factor, dict[str, NDArray[np.float32]]]
 FACTORS: tuple[Factor, Factor] = ("A", "B")
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from openflock.protocol.encoding import from_json, parse_json, to_json
 from openflock.protocol.ports import Blob
-from openflock.protocol.recipe import Recipe
+from openflock.protocol.recipe import Recipe, describe_recipe
 from openflock.protocol.types import ZERO_DIGEST, Digest
 
 MAX_JOB_SIZE = 1_000_000
@@ -33,13 +33,16 @@ class Job:
 
 def encode_job(job: Job) -> bytes:
     """Encode a job canonically."""
-    return json.dumps(to_json(job), sort_keys=True, separators=(",", ":")).encode()
+    written = to_json(job) | {"recipe": describe_recipe(job.recipe)}
+    return json.dumps(written, sort_keys=True, separators=(",", ":")).encode()
 
 
 def decode_job(data: Blob) -> Job:
     """Decode a job; raise BadJob if the bytes are none."""
     try:
-        job: Job = from_json(Job, parse_json(bytes(data)))
+        written = parse_json(bytes(data))
+        recipe = {"decay": 0} | written.get("recipe", {})  # left out where the rate does not fall
+        job: Job = from_json(Job, written | {"recipe": recipe})
     except (ValueError, TypeError, AttributeError) as error:
         raise BadJob(f"not a job: {error}") from error
     if any(len(digest) != len(ZERO_DIGEST) for digest in job.sealed):

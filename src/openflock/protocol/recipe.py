@@ -8,7 +8,7 @@ Encoding = Literal["int8", "int4", "ternary", "sparse4"]
 Aggregator = Literal["mean", "median", "trimmed_mean", "krum", "multi_krum", "geometric_median"]
 Optimizer = Literal["plain", "momentum", "nesterov", "adam"]
 
-ONE: Final = 2**16  # of rate and momentum
+ONE: Final = 2**16  # of rate, momentum and decay
 NEEDS_FAULTY: Final = ("trimmed_mean", "krum", "multi_krum")
 
 
@@ -58,7 +58,7 @@ def compute_rate(recipe: Recipe, count: int) -> int:
 
 
 def describe_recipe(recipe: Recipe) -> dict[str, int | str]:
-    """Write a recipe's fields; `decay`, which came after states had been named by their bytes, only where it counts."""
+    """Write a recipe's fields; `decay` only where it is not 0: states and jobs without it have digests already."""
     return {name: value for name, value in asdict(recipe).items() if name != "decay" or value}
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openflock.protocol.ports import Blob
+from openflock.protocol.recipe import compute_rate
 from openflock.update import stack
 from openflock.update.ahead import map_ahead
 from openflock.update.codec import Update, build_state_header, decode_state, stream_vector, to_bytes
@@ -61,15 +62,18 @@ def compute_share(state: GlobalState, update: Update, share: Fraction) -> Global
     What the round leaves alone is shared with the state, not copied.
     """
     shares = reduce_weights([1] if share == 1 else [share.numerator, share.denominator - share.numerator])
-    return _move_alone(state, update, shares[0], sum(shares))
+    return _move_alone(state, update, shares[0], sum(shares), compute_rate(state.recipe, state.count))
 
 
 def compute_dosed(state: GlobalState, update: Update, dose: Fraction) -> GlobalState:
-    """Compute what a multiple of one update does alone, below 2**10: what hides in small doses shows in large ones."""
-    return _move_alone(state, update, max(1, round(dose * _DOSE_UNIT)), _DOSE_UNIT)
+    """Compute what a multiple of one update does alone, below 2**10: what hides in small doses shows in large ones.
+
+    At the recipe's first rate, however far it has fallen: a dose that shrank with it would show less.
+    """
+    return _move_alone(state, update, max(1, round(dose * _DOSE_UNIT)), _DOSE_UNIT, state.recipe.rate)
 
 
-def _move_alone(state: GlobalState, update: Update, numerator: int, divisor: int) -> GlobalState:
+def _move_alone(state: GlobalState, update: Update, numerator: int, divisor: int, rate: int) -> GlobalState:
     plan = Plan(((numerator,),), divisor)
     if state.recipe.mode == "stack":
         return stack.append(state, [update], plan)
@@ -81,7 +85,7 @@ def _move_alone(state: GlobalState, update: Update, numerator: int, divisor: int
             for piece, delta in _iterate_deltas([update], plan, factor, whole):
                 rms = state.rms[factor][piece] if state.rms else None
                 old, dose = state.factors[factor][piece], numerator / divisor
-                vector[piece] = step_alone(state.recipe, old, delta, rms, state.count, dose)
+                vector[piece] = step_alone(rate, old, delta, rms, state.count, dose)
     return replace(state, step=state.step + 1, factors={**state.factors, **moved})
 
 

@@ -32,24 +32,24 @@ def step_values(
     saturate at +-LIMIT. But for adam each product is rounded once, half-even: |delta| < 2**26, so all numbers stay
     below 2**52 and float64 holds them exactly.
     """
-    move = delta if velocity is None else velocity.astype(np.float64)
+    rate, move = compute_rate(recipe, count), delta if velocity is None else velocity.astype(np.float64)
     if rms is not None:
-        return _add_normalized(recipe, values, move / (1 - _power(recipe.momentum / ONE, count)), rms, count)
+        return _add_normalized(values, move / (1 - _power(recipe.momentum / ONE, count)), rms, rate, count)
     if recipe.optimizer == "nesterov":
         move = delta + scale(move, recipe.momentum)
-    return _add_move(values, move, compute_rate(recipe, count))
+    return _add_move(values, move, rate)
 
 
 def step_alone(
-    recipe: Recipe, values: Vector, delta: Numbers, rms: Vector | None = None, count: int = 1, dose: float = 1.0
+    rate: int, values: Vector, delta: Numbers, rms: Vector | None = None, count: int = 1, dose: float = 1.0
 ) -> Vector:
-    """Compute what a delta alone would make of the values, which spoils it; momentum does not count.
+    """Compute what a delta alone would make of the values at a rate, which spoils it; momentum does not count.
 
     `rms` is adam's second moment before it; what adam makes of it counts `dose` times.
     """
     if rms is None:
-        return _add_move(values, delta, compute_rate(recipe, count))
-    return _add_normalized(recipe, values, delta * (FINE * dose), step_rms(rms, delta), count)
+        return _add_move(values, delta, rate)
+    return _add_normalized(values, delta * (FINE * dose), step_rms(rms, delta), rate, count)
 
 
 def step_velocity(recipe: Recipe, velocity: Vector, delta: Numbers) -> Vector:
@@ -73,11 +73,10 @@ def _add_move(values: Vector, move: Numbers, rate: int) -> Vector:
     return saturate(np.add(values, move, out=move))
 
 
-def _add_normalized(recipe: Recipe, values: Vector, move: Numbers, rms: Vector, count: int) -> Vector:
+def _add_normalized(values: Vector, move: Numbers, rms: Vector, rate: int, count: int) -> Vector:
     """Add a move in the second moment's units over the root of that, times the outer rate; what never moved stays."""
     root = rms / sqrt(1 - _power(BETA, count)) + FINE  # Adam's epsilon: 2**-24
-    rate = compute_rate(recipe, count) / ONE * 2**FRACTION_BITS
-    return saturate(np.add(values, np.rint(move * rate / root)))
+    return saturate(np.add(values, np.rint(move * (rate / ONE * 2**FRACTION_BITS) / root)))
 
 
 def _power(base: float, exponent: int) -> float:

@@ -90,10 +90,10 @@ def show_created(created: Created, config: Config, join: str, opening: str, cons
     stakes = [config.stake] * (config.nodes_per_domain * len(created.domains))  # as the configuration expects them
     show_weaknesses(list_weaknesses(created.rules, stakes, config.nodes_per_domain), console)
     console.print(f"to take part, DOMAIN one of {', '.join(created.domains)}:", highlight=False)
-    console.print(join, soft_wrap=True, highlight=False, markup=False)
+    console.print(join, soft_wrap=True, highlight=False, markup=False, emoji=False)
     if opening:
         console.print("to open the sealed rows, round by round, for as long as the task runs:", highlight=False)
-        console.print(opening, soft_wrap=True, highlight=False, markup=False)
+        console.print(opening, soft_wrap=True, highlight=False, markup=False, emoji=False)
 
 
 def write_command(task: Address, rpc: str, store: str) -> str:

@@ -1,0 +1,24 @@
+"""A job's bytes: what is left out of them, and what they must always be."""
+
+from dataclasses import replace
+
+from openflock.protocol.job import Job, decode_job, encode_job
+from openflock.protocol.recipe import Recipe
+
+JOB = Job("Title", "base", ("q_proj",), 4, 8, b"\1\2", ("one", "two"), 64)
+BYTES = (
+    b'{"alpha":8,"base":"base","domains":["one","two"],"max_length":64,"rank":4,"recipe":{"aggregator":"mean","clip":0,'
+    b'"encoding":"int8","faulty":0,"grouping":0,"mixing":false,"mode":"alternate","momentum":0,"optimizer":"plain",'
+    b'"rate":65536},"sealed":[],"seed":"0102","targets":["q_proj"],"title":"Title"}'
+)
+
+
+def test_a_job_is_the_bytes_that_it_always_was():
+    assert encode_job(JOB) == BYTES
+    assert decode_job(BYTES) == JOB
+
+
+def test_a_rate_that_falls_is_part_of_the_job():
+    falling = replace(JOB, recipe=Recipe(decay=3))
+    assert b'"decay":3' in encode_job(falling)
+    assert decode_job(encode_job(falling)) == falling
