@@ -23,7 +23,7 @@ from openflock.arena.committees import (
 )
 
 FILE = Path(__file__).resolve().parent.parent / "docs" / "committees.md"
-SIZES = range(3, 32)
+SIZES = range(3, 33)
 SHARES = [Fraction(percent, 100) for percent in range(10, 50, 5)]
 POOLS = (40, 100)  # members of equal stake, for the comparison
 TASKS = (4, 100, 1000)  # rounds

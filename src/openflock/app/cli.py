@@ -113,7 +113,10 @@ def arena(
 def audit(
     run: Annotated[Path | None, typer.Argument(metavar="[DIR]", help="A run directory.")] = None,
     task: Annotated[str | None, typer.Option(help="Address of a task on a chain, instead of DIR.")] = None,
-    rpc: Annotated[str | None, typer.Option(help="JSON-RPC URL of that chain; several with commas between.")] = None,
+    rpc: Annotated[
+        str | None,
+        typer.Option(envvar="OPENFLOCK_RPC", help="JSON-RPC URL of that chain; several with commas between."),
+    ] = None,
     store: Annotated[str | None, typer.Option(help="The task's blob store: a directory, s3://, torrent:...")] = None,
     confirmations: Annotated[int, typer.Option(min=0, help="Blocks that must lie above what is believed.")] = 0,
     cache: Annotated[Path | None, typer.Option(help="Directory that keeps what a remote store gives.")] = None,
@@ -126,7 +129,7 @@ def audit(
     with loading():
         from openflock.app.auditing import OnChain, run_audit
 
-    if run is not None and not (task or rpc or store):
+    if run is not None and not (task or store):
         result = run_audit(RunDirectory(run), make_console(quiet=as_json))
     elif run is None and task and rpc and store:
         result = run_audit(OnChain(task, rpc, store, confirmations, cache), make_console(quiet=as_json))

@@ -110,7 +110,11 @@ def examine_extras() -> Iterator[Finding]:
     )
     for module, extra, use in EXTRAS:
         found = find_spec(module) is not None
-        yield extra, True, f"{module} is there" if found else f"none; {use} needs it: pip install 'openflock[{extra}]'"
+        yield (
+            extra,
+            True,
+            f"{module} is there" if found else f"none; {use} needs it: pip install 'CHECKOUT[{extra}]'",
+        )
 
 
 EXAMINATIONS: tuple[Callable[[], Iterator[Finding]], ...] = (

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 commands = typer.Typer(help="Create tasks on a chain, list, show, fund and cancel them.", no_args_is_help=True)
 
 Task = Annotated[str, typer.Argument(metavar="ADDR", help="Address of the task.")]
-Rpc = Annotated[str, typer.Option(help="JSON-RPC URL of the chain; several with commas between.")]
+Rpc = Annotated[
+    str, typer.Option(envvar="OPENFLOCK_RPC", help="JSON-RPC URL of the chain; several with commas between.")
+]
 StoreUrl = Annotated[str, typer.Option("--store", help="Blob store: a directory, s3://bucket/prefix, torrent:...")]
 Cache = Annotated[Path | None, typer.Option(help="Directory that keeps what goes to or comes from a remote store.")]
 Wallet = Annotated[Path, typer.Option(help="The wallet's keystore; it signs and pays.")]
