@@ -18,7 +18,7 @@ devnet: .venv/installed .anvil/installed
 	$(BIN)/openflock devnet up --nodes 6 --rounds 4 --out runs/devnet --fresh
 
 arena: .venv/installed
-	$(BIN)/openflock arena configs/arena_core.toml --out runs/arena
+	$(BIN)/openflock arena configs/arena_core.toml --out runs/arena --economics benchmarks/results/economics.json
 
 test: .venv/installed .venv-quantized/installed .anvil/installed
 	$(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder

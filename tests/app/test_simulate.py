@@ -1,6 +1,7 @@
 """What a simulated run leaves behind, and what its nodes do beside training and judging."""
 
 import json
+from io import StringIO
 
 import pytest
 from rich.console import Console
@@ -25,6 +26,12 @@ def test_a_finished_run_has_closed_its_journal(finished):
     assert journal.exists()
     assert not journal.with_name(journal.name + "-wal").exists()  # what was written stands in the file itself
     Journal(journal).close()  # and nobody holds its lock
+
+
+def test_a_committee_that_is_weak_is_named(tmp_path):
+    config, said = parse_config(TABLE | {"rules": TABLE["rules"] | {"rounds": 1, "voter_seats": 3}}), StringIO()
+    simulate(config, tmp_path / "run", Console(file=said))
+    assert "weak: voter_seats = 3: 30 % of the stake gets half of the votes" in " ".join(said.getvalue().split())
 
 
 def test_to_search_where_there_is_nothing_to_find_changes_no_bit(tmp_path):

@@ -157,6 +157,17 @@ class TestOnAChain:
         listed = json.loads(call("task", "list", "--rpc", anvil.url, "--factory", created["factory"], "--json")[1])
         assert [task["task"] for task in listed] == [created["task"], second["task"]]
 
+    def test_who_creates_a_task_reads_where_its_committee_is_weak_and_how_others_join(
+        self, call, anvil, rich, created, config_file, tmp_path, monkeypatch
+    ):
+        monkeypatch.setenv("OPENFLOCK_RPC", anvil.url)
+        options = ["--factory", created["factory"], "--token", created["token"], "--set", "rules.voter_seats=3"]
+        code, out, _ = call("task", "create", config_file, "--store", tmp_path / "blobs", "--wallet", rich, *options)
+        assert code == 0
+        assert "weak: voter_seats = 3: 30 % of the stake gets half of the votes" in " ".join(out.split())
+        assert "to take part, DOMAIN one of reverse, shift:" in out
+        assert "\nopenflock node run --task 0x" in out
+
     def test_a_member_is_shown_with_its_stake_and_domain(self, call, anvil, rich, created, tmp_path):
         creator = open_wallet(rich, PASSWORD)
         me = creator.address.lower()
