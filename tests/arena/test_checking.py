@@ -11,6 +11,8 @@ from openflock.app.arena import load_grid
 from openflock.arena.cells import compute_cell_digest, name_machine, run_cell
 from openflock.arena.checking import choose_cells, find_differences, is_from_here
 from openflock.arena.grid import RunFile
+from openflock.arena.report.goals import describe_summary, list_goals
+from openflock.arena.report.summary import summarize
 from openflock.arena.settings import BUILT_IN, list_cells
 
 from .grids import make_grid
@@ -63,7 +65,18 @@ def test_seconds_may_differ_and_nothing_else():
 @pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.name)
 def test_committed_records_are_of_their_grid_as_it_is_now(path):
     _, known = read_known(path)
-    assert known, f"{path.name} holds no cell of its grid as it is now: run it again"
+    others = RunFile(path).read().keys() - known.keys()
+    assert known, f"{path.name} is empty"
+    assert not others, f"{path.name} holds {len(others)} cells that are not of its grid as it is now: run them again"
+
+
+@pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.name)
+def test_committed_summaries_are_of_the_records_beside_them(path):
+    _, known = read_known(path)
+    grid = load_grid(ROOT / "configs" / f"arena_{path.stem}.toml")
+    summary = summarize(grid, known.values())
+    described = describe_summary(grid, summary, list_goals(grid, summary))
+    assert json.loads(json.dumps(described)) == json.loads(path.with_suffix(".json").read_text())
 
 
 @pytest.mark.slow
