@@ -169,3 +169,23 @@ def test_what_all_see_alike_is_measured_once_and_counted_for_each():
     # Of 4 rows of its own: the base, the old state, three updates, the candidate. Of two times 2 that are sealed: the
     # base, the old state, and of three updates the own domain's 2 and one of the other's.
     assert first["passes"]["evaluation"] == 4 * (4 * (1 + 1 + 3 + 1) + (4 + 4 + 3 * (2 + 1)))
+
+
+def test_honest_nodes_search_beside_liars_who_accuse_all_of_them():
+    lies = {"votes": "grieve", "flags": ["suspect"], "accusers": 3, "bid": 2}
+    grid = make_grid(
+        grid=[{"worlds": ["skills"], "attacks": ["liars"], "defences": ["searched"]}],
+        tune={"seeds": []},
+        report={"seeds": [100]},
+        worlds={"skills": TABLE["worlds"]["skills"] | {"rows": {"train": 8, "held_out": 12, "report": 4}}},
+        attacks={"liars": lies},
+        defences={"searched": {"kind": "protocol", "probe": True, "sealed": 2}},
+    )
+    (cell,) = list_cells(grid)
+    record = run_cell(cell)
+    current = record["rounds"][-1]
+    assert record["passes"]["probe"] > 0
+    assert current["outcome"] == "MERGED"
+    assert current["slashed"] == []
+    assert current["witnesses"]
+    assert not any(witness["honest"] for witness in current["witnesses"])
