@@ -1,11 +1,13 @@
 """Draw what a report shows as pictures; where matplotlib is not installed there are none, and the tables say it all."""
 
 import importlib.util
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import cycle
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from openflock.arena.cells import Record
 from openflock.arena.report.ablation import measure_ablations
 from openflock.arena.report.earnings import Bounds, Earning
 from openflock.arena.report.summary import Place, Runs, Summary, score
@@ -14,6 +16,8 @@ from openflock.arena.statistics import Interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+Track = Callable[[Record, int], float]  # what a run shows after a round
 
 
 def draw_all(grid: GridTable, summary: Summary, out: Path, earnings: Sequence[Earning] = ()) -> dict[str, Path]:
@@ -67,35 +71,44 @@ def draw_heat(summary: Summary, world: str, split: str, path: Path) -> Path:
 
 
 def draw_rounds(grid: GridTable, summary: Summary, place: Place, path: Path) -> Path:
-    """Draw ASR and the mean and worst score of all domains over the rounds, a line a defence."""
+    """Draw what `list_tracks` lists over the rounds, a line a defence; domains in a row of their own."""
     import matplotlib.pyplot as plt
 
-    figure, panels = plt.subplots(1, 3, figsize=(11, 3), layout="constrained")
     defences = [defence for other, defence in summary.figures if other == place]
-    for defence in defences:
-        runs = summary.runs[place, defence]
-        wide = 2.4 if defence == grid.subject else 1.2
-        draw_line(
-            panels[0],
-            runs,
-            [[asr(run, number) for number in list_measured(run)] for run in runs.values()],
-            defence,
-            wide,
-        )
-        scores = [[score(grid, run, number) for number in list_measured(run)] for run in runs.values()]
-        draw_line(panels[1], runs, [[average(each.values()) for each in run] for run in scores], defence, wide)
-        draw_line(panels[2], runs, [[min(each.values()) for each in run] for run in scores], defence, wide)
-    kind = grid.worlds[place[0]].score
-    for panel, title in zip(panels, ("ASR", f"mean {kind}", f"{kind} in the worst domain"), strict=True):
-        panel.set_title(title if kind == "accuracy" else title.replace("loss", "-loss"), fontsize=10)
-        panel.set_xlabel("round", fontsize=8)
-        panel.xaxis.get_major_locator().set_params(integer=True)
-        panel.grid(alpha=0.3)
-    panels[0].set_ylim(-0.03, 1.03)
-    panels[0].legend(fontsize=7)
+    summed, by_domain = list_tracks(grid, place[0])
+    columns = max(len(summed), len(by_domain))
+    figure, panels = plt.subplots(2, columns, figsize=(3.6 * columns, 5.6), squeeze=False, layout="constrained")
+    for row, tracks in zip(panels, (summed, by_domain), strict=True):
+        for panel, (title, measure) in zip(row, tracks.items(), strict=False):
+            for defence, color in zip(defences, cycle(plt.get_cmap("tab20")(range(20))), strict=False):
+                style = {"color": "black", "linewidth": 2.4} if defence == grid.subject else {"color": color}
+                draw_line(panel, summary.runs[place, defence], measure, label=defence, **style)
+            panel.set_title(title, fontsize=10)
+            panel.set_xlabel("round", fontsize=8)
+            panel.xaxis.get_major_locator().set_params(integer=True)
+            panel.grid(alpha=0.3)
+        for panel in row[len(tracks) :]:
+            panel.set_visible(False)
+    panels[0][0].set_ylim(-0.03, 1.03)
+    figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside right upper", fontsize=8)
     figure.savefig(path, dpi=110)
     plt.close(figure)
     return path
+
+
+def list_tracks(grid: GridTable, world: str) -> tuple[dict[str, Track], dict[str, Track]]:
+    """List what is followed over a world's rounds, by its title: of all domains together, and of each."""
+    kind = "accuracy" if grid.worlds[world].score == "accuracy" else "-loss"  # higher is better
+    summed: dict[str, Track] = {
+        "ASR": asr,
+        f"mean {kind}": lambda run, number: average(score(grid, run, number).values()),
+        f"{kind} in the worst domain": lambda run, number: min(score(grid, run, number).values()),
+    }
+
+    def follow(domain: str) -> Track:
+        return lambda run, number: score(grid, run, number)[domain]
+
+    return summed, {f"{kind}, {name}": follow(name) for name in grid.worlds[world].domains}
 
 
 def draw_bars(bars: Sequence[tuple[str, Interval | Bounds]], title: str, path: Path) -> Path:
@@ -116,20 +129,21 @@ def draw_bars(bars: Sequence[tuple[str, Interval | Bounds]], title: str, path: P
     return path
 
 
-def draw_line(panel: "Axes", runs: Runs, lines: Sequence[Sequence[float]], label: str, width: float) -> None:
-    """Draw the mean over seeds, and what all seeds span."""
+def draw_line(panel: "Axes", runs: Runs, measure: Track, **style: Any) -> None:
+    """Draw the mean over seeds, and what all seeds span; `style` is that of the line."""
     rounds = list_measured(next(iter(runs.values())))
-    columns = list(zip(*lines, strict=True))
-    panel.plot(rounds, [average(column) for column in columns], label=label, linewidth=width)
-    panel.fill_between(rounds, [min(column) for column in columns], [max(column) for column in columns], alpha=0.08)
+    columns = [[measure(run, number) for run in runs.values()] for number in rounds]
+    panel.plot(rounds, [average(column) for column in columns], **{"linewidth": 1.2} | style)
+    low, high = [min(column) for column in columns], [max(column) for column in columns]
+    panel.fill_between(rounds, low, high, alpha=0.08, color=style["color"])
 
 
-def list_measured(record: dict[str, Any]) -> list[int]:
+def list_measured(record: Record) -> list[int]:
     """List the rounds of a record after which the model was measured, from the start."""
     return [number for number, current in enumerate(record["rounds"]) if "asr" in current]
 
 
-def asr(record: dict[str, Any], number: int) -> float:
+def asr(record: Record, number: int) -> float:
     """Give the ASR after a round."""
     hits, total = record["rounds"][number]["asr"]
     return float(hits / total)
