@@ -152,7 +152,16 @@ def test_a_directory_that_holds_no_run_is_named(refuse, tmp_path, command):
 
 def test_an_audit_of_nothing_or_of_too_much_says_what_to_give(refuse, finished):
     assert "give a run directory, or --task, --rpc and --store" in refuse("audit")
-    assert "give a run directory, or" in refuse("audit", finished, "--task", "0x" + "11" * 20)
+    assert "give a run directory, or" in refuse("audit", finished, "--rpc", "http://127.0.0.1:1")
+
+
+def test_an_audit_takes_its_endpoint_from_the_environment_and_a_run_directory_does_not_mind_it(
+    call, refuse, finished, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("OPENFLOCK_RPC", "http://127.0.0.1:1")
+    assert call("audit", finished)[0] == 0
+    line = refuse("audit", "--task", "0x" + "11" * 20, "--store", tmp_path)
+    assert "http://127.0.0.1:1 cannot be connected to" in line
 
 
 @pytest.mark.parametrize(

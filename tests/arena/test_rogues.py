@@ -174,18 +174,19 @@ def test_what_all_see_alike_is_measured_once_and_counted_for_each():
 def test_honest_nodes_search_beside_liars_who_accuse_all_of_them():
     lies = {"votes": "grieve", "flags": ["suspect"], "accusers": 3, "bid": 2}
     grid = make_grid(
-        grid=[{"worlds": ["skills"], "attacks": ["liars"], "defences": ["searched"]}],
+        grid=[{"worlds": ["skills"], "attacks": ["liars"], "defences": ["searched", "trusting"]}],
         tune={"seeds": []},
         report={"seeds": [100]},
         worlds={"skills": TABLE["worlds"]["skills"] | {"rows": {"train": 8, "held_out": 12, "report": 4}}},
         attacks={"liars": lies},
-        defences={"searched": {"kind": "protocol", "probe": True, "sealed": 2}},
+        defences={
+            name: {"kind": "protocol", "probe": name == "searched", "sealed": 2} for name in ("searched", "trusting")
+        },
     )
-    (cell,) = list_cells(grid)
-    record = run_cell(cell)
-    current = record["rounds"][-1]
-    assert record["passes"]["probe"] > 0
+    searched, trusting = map(run_cell, list_cells(grid))
+    current = searched["rounds"][-1]
+    assert searched["passes"]["probe"] > 2 * trusting["passes"]["probe"] > 0  # who trusts tests what others bring
     assert current["outcome"] == "MERGED"
     assert current["slashed"] == []
-    assert current["witnesses"]
+    assert {witness["node"] for witness in current["witnesses"]} == {0, 1, 2}
     assert not any(witness["honest"] for witness in current["witnesses"])

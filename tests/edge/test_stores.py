@@ -93,7 +93,10 @@ except StoreError as error:
 
 @pytest.mark.parametrize(
     ("library", "url", "extra"),
-    [("s3fs", "s3://bucket", "CHECKOUT[s3]"), ("libtorrent", "torrent://127.0.0.1:1", "CHECKOUT[torrent]")],
+    [
+        ("s3fs", "s3://bucket", "/path/to/checkout[s3]"),
+        ("libtorrent", "torrent://127.0.0.1:1", "/path/to/checkout[torrent]"),
+    ],
 )
 def test_a_missing_library_is_named_with_what_installs_it(tmp_path, library, url, extra):
     command = [sys.executable, "-c", MISSING, library, url, str(tmp_path)]

@@ -85,7 +85,7 @@ def test_the_benchmark_of_a_70b_base_runs_whole_at_another_size(tmp_path):
 
 def test_without_the_library_one_line_says_what_to_install(base_path, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(BaseError, match=r"bitsandbytes is missing; pip install 'CHECKOUT\[quantized\]'"):
+    with pytest.raises(BaseError, match=r"bitsandbytes is missing; pip install '/path/to/checkout\[quantized\]'"):
         load_base(base_path, quantization="nf4")
 
 

@@ -111,6 +111,7 @@ def arena(
 
 @app.command()
 def audit(
+    context: typer.Context,
     run: Annotated[Path | None, typer.Argument(metavar="[DIR]", help="A run directory.")] = None,
     task: Annotated[str | None, typer.Option(help="Address of a task on a chain, instead of DIR.")] = None,
     rpc: Annotated[
@@ -129,7 +130,8 @@ def audit(
     with loading():
         from openflock.app.auditing import OnChain, run_audit
 
-    if run is not None and not (task or store):
+    source = context.get_parameter_source("rpc")  # in the environment it may stand for other commands
+    if run is not None and not (task or store or (source and source.name == "COMMANDLINE")):
         result = run_audit(RunDirectory(run), make_console(quiet=as_json))
     elif run is None and task and rpc and store:
         result = run_audit(OnChain(task, rpc, store, confirmations, cache), make_console(quiet=as_json))

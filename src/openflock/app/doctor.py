@@ -113,7 +113,7 @@ def examine_extras() -> Iterator[Finding]:
         yield (
             extra,
             True,
-            f"{module} is there" if found else f"none; {use} needs it: pip install 'CHECKOUT[{extra}]'",
+            f"{module} is there" if found else f"none; {use} needs it: pip install '/path/to/checkout[{extra}]'",
         )
 
 

@@ -33,7 +33,7 @@ def run_on_cluster(cells: Sequence[Cell], address: str) -> Iterator[Record]:
     try:
         import ray  # an extra, and slow to load
     except ModuleNotFoundError as error:
-        raise ClusterError("arena: --ray needs Ray: pip install 'CHECKOUT[ray]'") from error
+        raise ClusterError("arena: --ray needs Ray: pip install '/path/to/checkout[ray]'") from error
     try:
         ray.init(address=address, log_to_driver=False)
     except (ConnectionError, RuntimeError, ValueError) as error:

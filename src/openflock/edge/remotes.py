@@ -65,7 +65,7 @@ def open_remote(url: str) -> Remote:
     try:
         return S3Remote(url) if scheme in ("s3", "s3a") else FsspecRemote(url)
     except ImportError as error:
-        mend = "pip install 'CHECKOUT[s3]'" if scheme in ("s3", "s3a") else str(error)
+        mend = "pip install '/path/to/checkout[s3]'" if scheme in ("s3", "s3a") else str(error)
         raise StoreError(f"{scheme}: a library is missing: {mend}") from error
     except ValueError as error:
         raise StoreError(f"{url}: no such kind of store: {error}") from error

@@ -54,7 +54,9 @@ def open_torrents(url: str, cache: Path) -> Store:
     try:
         from openflock.edge.torrent_store import TorrentStore
     except ImportError as error:
-        raise StoreError(f"torrent: a library is missing ({error}): pip install 'CHECKOUT[torrent]'") from error
+        raise StoreError(
+            f"torrent: a library is missing ({error}): pip install '/path/to/checkout[torrent]'"
+        ) from error
     from openflock.edge.trackers import Trackers, is_loopback, parse_addresses
 
     trackers, listen = parse_addresses(url), os.environ.get("OPENFLOCK_LISTEN", LISTEN)

@@ -134,7 +134,7 @@ def _place(device: str, dtype: torch.dtype, quantization: Quantization) -> dict[
 def build_quantization(dtype: torch.dtype) -> BitsAndBytesConfig:
     """Describe QLoRA's form (arXiv 2305.14314): NF4 in blocks of 64, whose scales are quantized again."""
     if importlib.util.find_spec("bitsandbytes") is None:
-        raise BaseError("quantization: bitsandbytes is missing; pip install 'CHECKOUT[quantized]'")
+        raise BaseError("quantization: bitsandbytes is missing; pip install '/path/to/checkout[quantized]'")
     return BitsAndBytesConfig(
         load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
     )

@@ -87,7 +87,9 @@ def serving(metrics: Metrics, port: int) -> Iterator[None]:
     try:
         from prometheus_client import CollectorRegistry, start_http_server
     except ImportError as error:
-        raise SettingsError("--metrics-port: prometheus-client is missing; pip install 'CHECKOUT[metrics]'") from error
+        raise SettingsError(
+            "--metrics-port: prometheus-client is missing; pip install '/path/to/checkout[metrics]'"
+        ) from error
     registry = CollectorRegistry(auto_describe=False)
     registry.register(metrics)
     try:

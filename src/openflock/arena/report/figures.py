@@ -2,7 +2,6 @@
 
 import importlib.util
 from collections.abc import Callable, Iterable, Sequence
-from itertools import cycle
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -76,12 +75,13 @@ def draw_rounds(grid: GridTable, summary: Summary, place: Place, path: Path) -> 
 
     defences = [defence for other, defence in summary.figures if other == place]
     summed, by_domain = list_tracks(grid, place[0])
-    columns = max(len(summed), len(by_domain))
+    columns, palette = max(len(summed), len(by_domain)), plt.get_cmap("tab20")
     figure, panels = plt.subplots(2, columns, figsize=(3.6 * columns, 5.6), squeeze=False, layout="constrained")
     for row, tracks in zip(panels, (summed, by_domain), strict=True):
         for panel, (title, measure) in zip(row, tracks.items(), strict=False):
-            for defence, color in zip(defences, cycle(plt.get_cmap("tab20")(range(20))), strict=False):
-                style = {"color": "black", "linewidth": 2.4} if defence == grid.subject else {"color": color}
+            for index, defence in enumerate(defences):
+                style: dict[str, Any] = {"color": palette(index % 20), "linestyle": "--" if index >= 20 else "-"}
+                style |= {"color": "black", "linewidth": 2.4} if defence == grid.subject else {}
                 draw_line(panel, summary.runs[place, defence], measure, label=defence, **style)
             panel.set_title(title, fontsize=10)
             panel.set_xlabel("round", fontsize=8)
