@@ -52,5 +52,5 @@ def test_an_address_that_is_empty_names_no_cluster():
 
 def test_without_ray_its_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(ClusterError, match=r"pip install 'openflock\[ray\]'"):
+    with pytest.raises(ClusterError, match=r"pip install '/path/to/checkout\[ray\]'"):
         list(run_on_cluster([pick(make_grid(), "none", "mean")], "auto"))

@@ -70,7 +70,7 @@ def test_without_the_library_the_endpoint_is_refused_in_one_line(tmp_path, monke
     daemon, status = follow(make_ledger(), PROPOSER)
     monkeypatch.setitem(sys.modules, "prometheus_client", None)
     metrics = Metrics(daemon, status, Counted(DirectoryStore(tmp_path)))
-    with pytest.raises(SettingsError, match=r"pip install 'openflock\[metrics\]'"), serving(metrics, 0):
+    with pytest.raises(SettingsError, match=r"pip install '/path/to/checkout\[metrics\]'"), serving(metrics, 0):
         pass
 
 
