@@ -51,8 +51,8 @@ class Rate:
     first: float
     falls: bool = False
 
-    def compute_share(self, step: int, steps: int) -> float:
-        """Give the fraction of the first rate at a step."""
+    def compute_multiplier(self, step: int, steps: int) -> float:
+        """Give what the first rate is multiplied by at a step."""
         return 1 - step / steps if self.falls else 1.0
 
 
@@ -138,8 +138,8 @@ def train_rivals(world: World, setting: Setting) -> Line:
     def train(kind: str, rows: Any, steps: int) -> Losses:
         rate = setting.rates[kind]
         settings = TrainSettings(steps, config.train.batch_size, rate.first, config.max_length)
-        fall = partial(rate.compute_share, steps=steps)
-        trained = train_plain(world.model, get_start(world), rows, settings, config.seed, schedule=fall)
+        multiplier = partial(rate.compute_multiplier, steps=steps)
+        trained = train_plain(world.model, get_start(world), rows, settings, config.seed, multiplier=multiplier)
         write_adapter(world.model, trained)
         return measure(world)
 

@@ -17,12 +17,12 @@ def is_equal(one, other):
     return all(np.array_equal(one[factor][name], other[factor][name]) for factor in "AB" for name in one[factor])
 
 
-def test_a_rate_falls_as_the_schedule_says(model, start):
+def test_a_rate_falls_as_its_multiplier_says(model, start):
     adapter = read_adapter(start)
     held = train_plain(model, adapter, ROWS, SHORT, 1)
     first = train_plain(model, adapter, ROWS, replace(SHORT, steps=1), 1)
-    assert is_equal(train_plain(model, adapter, ROWS, SHORT, 1, schedule=lambda _step: 1.0), held)
-    assert is_equal(train_plain(model, adapter, ROWS, SHORT, 1, schedule=lambda step: float(step < 1)), first)
+    assert is_equal(train_plain(model, adapter, ROWS, SHORT, 1, multiplier=lambda _step: 1.0), held)
+    assert is_equal(train_plain(model, adapter, ROWS, SHORT, 1, multiplier=lambda step: float(step < 1)), first)
     assert not is_equal(first, held)
 
 

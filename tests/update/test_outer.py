@@ -109,9 +109,8 @@ def step_adam(values, velocity, rms, delta, count, recipe=ADAM):
     return step_values(recipe, values, velocity, delta.copy(), rms, count), velocity, rms
 
 
-@pytest.mark.parametrize("decay", [0, ONE // 8])
-def test_many_steps_of_adam_stay_beside_those_of_torch(decay):
-    recipe = replace(ADAM, rate=2**12, decay=decay)
+@pytest.mark.parametrize(("recipe", "least"), [(ADAM, 5), (replace(ADAM, rate=2**12, decay=ONE // 8), 4)])
+def test_many_steps_of_adam_stay_beside_those_of_torch(recipe, least):
     draw = np.random.default_rng(1)
     deltas = draw.choice([-1.0, 1.0], (40, 50)) * draw.integers(2**10, 2**16, (40, 50))  # small ones round coarsely
     weight = torch.zeros(50, dtype=torch.float64, requires_grad=True)
@@ -124,7 +123,7 @@ def test_many_steps_of_adam_stay_beside_those_of_torch(decay):
         falling.step()
         values, velocity, rms = step_adam(values, velocity, rms, delta, count, recipe)
         assert np.abs(values * 2.0**-24 - weight.detach().numpy()).max() <= 1e-3 * recipe.rate / ONE
-    assert np.abs(values).max() * 2.0**-24 > 4 * recipe.rate / ONE
+    assert np.abs(values).max() * 2.0**-24 > least * recipe.rate / ONE
 
 
 @given(st.lists(moves, min_size=1), st.integers(1, 2**20))

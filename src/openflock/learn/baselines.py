@@ -15,7 +15,7 @@ from openflock.learn.model import Model
 from openflock.learn.train import Adjust, TrainSettings, build_optimizer, pick_batch, prepare_step, take_rows
 from openflock.update.fixed import Factor, GlobalState, to_float
 
-Schedule = Callable[[int], float]  # the fraction of the rate at a step, from 0; asked once more after the last
+Multiplier = Callable[[int], float]  # of the rate at a step, from 0; asked once more after the last
 FloatAdapter = Mapping[Factor, dict[str, NDArray[np.float32]]]
 FACTORS: tuple[Factor, Factor] = ("A", "B")
 
@@ -43,7 +43,7 @@ def train_plain(
     settings: TrainSettings,
     seed: int,
     adjust: Adjust | None = None,
-    schedule: Schedule = hold,
+    multiplier: Multiplier = hold,
 ) -> FloatAdapter:
     """Train both factors together from an adapter, as plain PEFT does, and give what they became."""
     examples = encode_rows(model.tokenizer, rows, settings.max_length)
@@ -54,7 +54,7 @@ def train_plain(
     for parameter in parameters.values():
         parameter.requires_grad_(True)
     optimizer = build_optimizer(parameters, settings)
-    rate = torch.optim.lr_scheduler.LambdaLR(optimizer, schedule)
+    rate = torch.optim.lr_scheduler.LambdaLR(optimizer, multiplier)
     take_step = prepare_step(model, parameters, optimizer, settings, adjust)
     for step in range(settings.steps):
         take_step(collate(pick_batch(examples, settings.batch_size, seed, step), get_pad(model.tokenizer)))
