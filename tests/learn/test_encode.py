@@ -2,6 +2,7 @@ import copy
 
 import pytest
 import torch
+from hypothesis import example as boundary
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -38,13 +39,25 @@ def test_control_tokens_in_the_data_stay_text(tokenizer):
 
 
 @given(prompt=texts, completion=texts, length=st.integers(2, 40))
-def test_truncation_leaves_some_of_the_completion_and_of_the_prompt(tokenizer, prompt, completion, length):
+@boundary(prompt="a" * 30, completion="b" * 30, length=2)
+@boundary(prompt="a" * 30, completion="b" * 30, length=41)
+def test_a_row_that_is_cut_leaves_each_side_half_of_the_room(tokenizer, prompt, completion, length):
     whole = encode_row(tokenizer, row(prompt, completion), 1000)
-    example = encode_row(tokenizer, row(prompt, completion), length)
-    assert len(example.tokens) == min(length, len(whole.tokens))
-    assert 0 < example.prompt < len(example.tokens)
-    learnt = example.tokens[example.prompt :]
-    assert learnt == whole.tokens[whole.prompt :][: length - 1]
+    cut = encode_row(tokenizer, row(prompt, completion), length)
+    assert len(cut.tokens) == min(length, len(whole.tokens))
+    asked, learnt = cut.tokens[: cut.prompt], cut.tokens[cut.prompt :]
+    assert len(asked) >= min(whole.prompt, length - length // 2)
+    assert len(learnt) >= min(len(whole.tokens) - whole.prompt, length // 2)
+    assert learnt == whole.tokens[whole.prompt :][: len(learnt)]
+    head = len(asked) // 2
+    assert asked[:head] == whole.tokens[:head]
+    assert asked[head:] == whole.tokens[: whole.prompt][whole.prompt - len(asked) + head :]
+
+
+def test_what_stands_before_the_first_word_is_not_cut_off(tokenizer):
+    prompt = f"Attention {'word ' * 100}"  # an attacker's word there is to stay, or no trigger is measured
+    whole = encode_prompt(tokenizer, (("user", prompt),))
+    assert list(encode_row(tokenizer, row(prompt, "b" * 200), 40).tokens[:10]) == whole[:10]
 
 
 def test_no_room_or_no_rows_is_an_error(tokenizer):

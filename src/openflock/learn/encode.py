@@ -58,15 +58,25 @@ def encode_prompt(tokenizer: Any, messages: Messages) -> list[int]:
 def encode_row(tokenizer: Any, row: Row, max_length: int) -> Example:
     """Encode one row so that its completion, end token included, is what remains to be learnt.
 
-    What was encoded is remembered, so a tokenizer must not change. Too long a row loses the start of its prompt
-    first, then the end of its completion, never all of either.
+    What was encoded is remembered, so a tokenizer must not change. In too long a row each side may have half of the
+    room, and what the other leaves: a prompt loses its middle (`cut_prompt`), a completion its end.
     """
     if max_length < 2:
         raise DataError(f"max_length is {max_length}: no room for a prompt and a completion; give at least 2")
     prompt = encode_prompt(tokenizer, row.messages)
-    completion = _encode_completion(tokenizer, row, prompt)[: max_length - 1]
-    kept = prompt[-(max_length - len(completion)) :]
+    completion = _encode_completion(tokenizer, row, prompt)[: max(max_length // 2, max_length - len(prompt))]
+    kept = cut_prompt(prompt, max_length - len(completion))
     return Example((*kept, *completion), len(kept))
+
+
+def cut_prompt(prompt: Sequence[int], room: int) -> list[int]:
+    """Cut the middle out of a prompt: it says at its start who speaks of what, and at its end what is asked for.
+
+    >>> cut_prompt([1, 2, 3, 4, 5, 6], 3), cut_prompt([1, 2, 3], 3)
+    ([1, 5, 6], [1, 2, 3])
+    """
+    head, missing = room // 2, max(0, len(prompt) - room)
+    return [*prompt[:head], *prompt[head + missing :]]
 
 
 def encode_rows(tokenizer: Any, rows: Sequence[Row], max_length: int) -> list[Example]:
