@@ -37,7 +37,7 @@ from openflock.local import Network
 from openflock.node.watch import watch_nothing
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
-SEEDS, QUICK_SEEDS = range(120, 140), range(120, 123)
+SEEDS, QUICK_SEEDS = range(160, 180), range(120, 123)
 GOAL_HOME, GOAL_POOLED = 0.02, 0.95
 
 Losses = dict[str, float]  # by domain
