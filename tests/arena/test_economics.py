@@ -20,7 +20,7 @@ from openflock.arena.economy.scenarios import (
 )
 from openflock.arena.economy.scene import Figures
 from openflock.arena.economy.strategies import SPECIALIST
-from openflock.node.voter import find_share
+from openflock.node.shares import find_share
 from openflock.protocol.recipe import Recipe
 from openflock.protocol.types import Phase, Verdict
 
@@ -161,6 +161,14 @@ def test_an_old_update_sent_again_is_merged_but_not_paid():
     again = run("copycat: others' old updates", rounds=4)
     assert count(again, COALITION_ROLE, Verdict.PAID) >= 4
     assert again.results[-1].earned < run("honest", rounds=4).results[-1].earned * 0.9
+
+
+@pytest.mark.parametrize("name", ["overlong update", "overlong update, on text"])
+def test_an_update_sent_at_twice_its_length_earns_no_more_unless_all_of_its_gain_counts(name, monkeypatch):
+    honest = run(BY_NAME[name].versus, rounds=8).results[-1].earned
+    assert run(name, rounds=8).results[-1].earned < honest * 1.05
+    monkeypatch.setattr(does, "count_gain", lambda score, _clip, _rules: score)
+    assert run(name, rounds=8).results[-1].earned > honest * 1.1
 
 
 def test_a_split_stake_shares_its_work():

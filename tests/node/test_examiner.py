@@ -10,8 +10,8 @@ from openflock.learn.evaluate import list_losses
 from openflock.learn.sealed import decode_sealed, encode_sealed
 from openflock.node.examiner import Examiner, grade
 from openflock.node.proposer import Proposer
+from openflock.node.shares import find_share
 from openflock.node.unsealer import Unsealer
-from openflock.node.voter import find_share
 from openflock.protocol.ports import BlobMissing
 from openflock.protocol.round import create_state
 from openflock.protocol.types import Phase, Proposal, Round, Seat

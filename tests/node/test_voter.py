@@ -10,9 +10,8 @@ from safetensors.numpy import save
 from openflock.learn.probe import Clue, encode_clue
 from openflock.node.notebook import Notebook
 from openflock.node.proposer import Proposer
-from openflock.node.voter import Voter, find_share
+from openflock.node.voter import Voter
 from openflock.protocol.ballot import Mark
-from openflock.protocol.recipe import Recipe
 from openflock.protocol.types import NO_FLAGS, Flag, Judgement, Proposal, Round, Seat, Verdict, Witness
 from openflock.update.aggregate import compute_share
 from openflock.update.codec import (
@@ -81,14 +80,6 @@ def make_noise(state):
 
 def test_a_harmful_update_scores_below_zero(camp, voter, state):
     assert mark(camp, voter, make_noise(state)).score < 0
-
-
-def test_an_update_is_judged_at_the_share_of_the_merge_that_it_would_have():
-    current = Round(1, proposers=tuple(Seat(f"0x{slot:040x}", 1) for slot in range(5)))
-    # The last one published nothing; one domain has a single holder.
-    current.proposals.update({slot: Proposal(bytes(32), 1, domain=int(slot == 3)) for slot in range(4)})
-    assert [find_share(Recipe(), current, slot) for slot in (0, 3)] == [Fraction(1, 4), Fraction(1, 4)]
-    assert [find_share(Recipe(grouping=500), current, slot) for slot in (0, 3)] == [Fraction(2, 9), Fraction(1, 3)]
 
 
 @pytest.mark.parametrize(("grouping", "share"), [(0, Fraction(1, 4)), (200, Fraction(1, 2))])

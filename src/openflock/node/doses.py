@@ -5,7 +5,7 @@ counts whole, shows when it is not. Lengths are exact, so all who could fetch th
 median is by weight: many names of little stake must not choose the length at which an honest update is tested.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from math import isqrt
@@ -40,10 +40,14 @@ class Dosed:
         return compute_dosed(self.state, self.update, self.dose * share) if share else self.state
 
 
-def list_updates(reader: Reader, rules: Rules, current: Round, state: GlobalState) -> dict[int, Update]:
-    """List by slot the updates of a round that can be had and are admissible."""
+def list_updates(
+    reader: Reader, rules: Rules, current: Round, state: GlobalState, without: Collection[int] = ()
+) -> dict[int, Update]:
+    """List by slot the updates of a round that can be had and are admissible; `without` slots that are known not to."""
     admitted = {}
     for slot, proposal in sorted(current.proposals.items()):
+        if slot in without:
+            continue
         try:
             admitted[slot] = reader.admit(state, proposal, rules.norm_ceiling)
         except (BlobMissing, BlobCorrupt, Unreachable, Inadmissible):

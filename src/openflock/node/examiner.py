@@ -11,10 +11,11 @@ from openflock.learn.data import Row
 from openflock.learn.encode import encode_rows
 from openflock.learn.evaluate import EvaluationSettings, Immeasurable, list_losses, relative_score
 from openflock.learn.model import Model
+from openflock.learn.probe import WHOLE
 from openflock.learn.sealed import MAX_SEALED_SIZE, BadSealed, decode_sealed
 from openflock.node.doses import list_updates
 from openflock.node.reader import Reader
-from openflock.node.voter import find_share
+from openflock.node.shares import count_gain, find_clips, find_share
 from openflock.node.watch import Watch, watch_nothing
 from openflock.protocol.ballot import choose_sealed_score
 from openflock.protocol.ports import BlobCorrupt, BlobMissing, Unreachable
@@ -73,11 +74,14 @@ class Examiner:
             return scores
         state = reader.fetch_state(base)
         bare, before = self._measure(model, rows, None), self._measure(model, rows, state)
-        for slot, update in list_updates(reader, rules, current, state).items():
+        updates = list_updates(reader, rules, current, state)
+        clips = find_clips(state, current, updates)
+        for slot, update in updates.items():
             if current.proposers[slot].node != me:
                 own, share = current.proposals[slot].domain, find_share(state.recipe, current, slot)
                 after = self._measure(model, choose_rows(rows, own), compute_share(state, update, share))
-                scores[slot] = grade(choose_rows(before, own), after, choose_rows(bare, own), own, rules)
+                score = grade(choose_rows(before, own), after, choose_rows(bare, own), own, rules)
+                scores[slot] = score if score is None else count_gain(score, clips.get(slot, WHOLE), rules)
         return scores
 
     def _can_read(self, model: Model, rows: Rows) -> bool:

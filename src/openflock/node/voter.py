@@ -1,6 +1,6 @@
 """The voter: admit, evaluate on private rows, mark each proposal, and attest what the marks lead to."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
@@ -8,14 +8,14 @@ from openflock.learn.data import Row
 from openflock.learn.evaluate import EvaluationSettings, Immeasurable, compute_loss, relative_score
 from openflock.learn.model import Model
 from openflock.learn.probe import is_upheld
-from openflock.node.doses import Dosed, dose_updates
+from openflock.node.doses import Dosed, dose_updates, list_updates
 from openflock.node.hearing import read_clues
 from openflock.node.notebook import Notebook
 from openflock.node.reader import Reader
+from openflock.node.shares import count_gain, find_clips, find_share
 from openflock.node.watch import Watch, watch_nothing
 from openflock.protocol.ballot import Mark
 from openflock.protocol.ports import BlobCorrupt, BlobMissing, Unreachable
-from openflock.protocol.recipe import Recipe
 from openflock.protocol.rules import Rules
 from openflock.protocol.types import Address, Digest, Flag, Merged, Proposal, Round, Witness
 from openflock.update.admission import Inadmissible
@@ -23,7 +23,6 @@ from openflock.update.aggregate import compute_share
 from openflock.update.codec import Update, get_digest
 from openflock.update.fixed import GlobalState
 from openflock.update.merge import Merge, compute_merge
-from openflock.update.robust import list_shares
 
 
 @dataclass
@@ -46,9 +45,21 @@ class Voter:
             self._mark_slot(model, reader, rules, current, base, slot, own=seat.node == me)
             for slot, seat in enumerate(current.proposers)
         ]
+        for slot, clip in self._find_clips(reader, rules, current, base, marks).items():
+            marks[slot] = replace(marks[slot], score=count_gain(marks[slot].score, clip, rules))
         for slot in self._list_suspects(model, reader, rules, current, base, me):
             marks[slot] = replace(marks[slot], flags=marks[slot].flags | Flag.SUSPECT)
         return marks
+
+    def _find_clips(
+        self, reader: Reader, rules: Rules, current: Round, base: Digest, marks: Sequence[Mark]
+    ) -> Mapping[int, Fraction]:
+        """Find by slot what the clip would leave of a length; what could not be had is not asked for again."""
+        if not current.proposals:
+            return {}
+        state, lost = reader.fetch_state(base), Flag.UNAVAILABLE | Flag.INADMISSIBLE
+        without = [slot for slot, mark in enumerate(marks) if mark.flags & lost]
+        return find_clips(state, current, list_updates(reader, rules, current, state, without))
 
     def _list_suspects(
         self, model: Model, reader: Reader, rules: Rules, current: Round, base: Digest, me: Address
@@ -131,11 +142,3 @@ class Voter:
         with self.watch("evaluation"):
             model.load_state(state)
             return compute_loss(model, self.rows, self.settings)
-
-
-def find_share(recipe: Recipe, current: Round, slot: int) -> Fraction:
-    """Find what a published update would be of the merge, were all accepted: the dose at which it is judged."""
-    slots = list(current.proposals)
-    weights = [current.proposers[each].weight for each in slots]
-    domains = [current.proposals[each].domain for each in slots]
-    return list_shares(recipe, weights, domains)[slots.index(slot)]

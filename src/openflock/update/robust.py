@@ -101,6 +101,15 @@ def list_shares(recipe: Recipe, weights: Sequence[int], domains: Sequence[int]) 
     ]
 
 
+def list_clips(recipe: Recipe, weights: Sequence[int], squares: Sequence[int]) -> list[Fraction]:
+    """List what the clip leaves of each update's length, by squared norms, in a merge of all.
+
+    >>> [str(left) for left in list_clips(Recipe(clip=1000), [1, 1, 1], [4, 4, 16])]
+    ['1', '1', '1/2']
+    """
+    return [Fraction(factor, _CLIP) for factor in _compute_factors(recipe.clip, reduce_weights(weights), squares)]
+
+
 def _cap(weights: Sequence[int], permille: int) -> list[int]:
     """Cut weights at a share of their sum; where all are cut, all count alike.
 

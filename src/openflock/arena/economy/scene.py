@@ -6,6 +6,7 @@ rows. The numbers are measured (`Figures`); everything else is the protocol's.
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 from functools import lru_cache
 from random import Random
 from typing import TypeVar, cast
@@ -13,7 +14,7 @@ from typing import TypeVar, cast
 from openflock.protocol.ballot import Mark
 from openflock.protocol.recipe import Recipe
 from openflock.protocol.types import Address, Digest, State, Verdict
-from openflock.update.robust import list_shares
+from openflock.update.robust import list_clips, list_shares
 
 Work = TypeVar("Work")
 
@@ -52,6 +53,7 @@ class Offer:
 
     effect: tuple[float, ...]
     rows: float = 1.0  # how far voters' rows differ on it, beside an honest update
+    length: float = 1.0  # beside an honest update
     family: str = ""  # updates of one family are near-duplicates
     stale: bool = False  # a near-duplicate of what was merged in the last rounds
     admissible: bool = True
@@ -99,12 +101,19 @@ class Scene:
     def list_doses(self, slots: Iterable[int]) -> dict[int, float]:
         """List at which dose each slot counts in a merge of these, beside the one at which effects were measured.
 
-        The recipe's clip and rule are left aside, as where voters judge; so a sum of doses is no merge by Krum.
+        The recipe's clip and rule are left aside, as where voters measure; so a sum of doses is no merge by Krum.
         """
         seats = {slot: self.state.round.proposers[slot] for slot in slots}
         weights = tuple(seat.weight for seat in seats.values())
         domains = tuple(self.players[seat.node].domain for seat in seats.values())
         return dict(zip(seats, _list_doses(self.recipe, weights, domains, self.figures.share), strict=True))
+
+    def list_clips(self, slots: Iterable[int]) -> dict[int, Fraction]:
+        """List what the clip leaves of each slot's length in a merge of these."""
+        slots = tuple(slots)
+        weights = tuple(self.state.round.proposers[slot].weight for slot in slots)
+        lengths = tuple(self.get_offer(slot).length for slot in slots)
+        return dict(zip(slots, _list_clips(self.recipe, weights, lengths), strict=True))
 
     def share_work(self, what: str, player: Player, work: Callable[[], Work]) -> Work:
         """Do a piece of work once in a round for a whole coalition."""
@@ -123,6 +132,11 @@ class Strategy:
     accuse: Callable[[Scene, Player], int | None]  # a slot, by a witness
     veto: Callable[[Scene, Player], bool]
     examine: Callable[[Scene, Player, int, Mark], int | None]  # a slot on the sealed rows, the mark being its own word
+
+
+@lru_cache(maxsize=256)
+def _list_clips(recipe: Recipe, weights: tuple[int, ...], lengths: tuple[float, ...]) -> tuple[Fraction, ...]:
+    return tuple(list_clips(recipe, weights, [round(1000 * length) ** 2 for length in lengths]))
 
 
 @lru_cache(maxsize=256)  # every voter asks for every slot

@@ -4,6 +4,7 @@ from dataclasses import replace
 from random import Random
 
 from openflock.arena.economy.scene import Offer, Player, Scene, Strategy
+from openflock.node.shares import count_gain
 from openflock.protocol.ballot import Mark, choose_sealed_score
 from openflock.protocol.settlement import MERGED_VERDICTS
 from openflock.protocol.types import NO_FLAGS, Flag, Verdict
@@ -68,9 +69,18 @@ def send_stale(scene: Scene, player: Player) -> Offer:
     return replace(offer, effect=tuple(effect * scene.figures.stale for effect in offer.effect), family="", stale=True)
 
 
+def train_and_stretch(scene: Scene, player: Player) -> Offer:
+    """Train, and send the update at twice its length: voters measure all of it, and a merge cuts it."""
+    offer = train(scene, player)
+    return replace(offer, effect=tuple(2 * effect for effect in offer.effect), rows=2.0, length=2.0)
+
+
 def send_disguised(scene: Scene, player: Player) -> Offer:
-    """Send an old update again under so much noise that it is no near-duplicate; noise hardly moves the loss."""
-    return replace(send_stale(scene, player), stale=False)
+    """Send an old update again under so much noise that it is no near-duplicate; that hardly moves the loss.
+
+    Noise of 48 % of its length leaves a cosine of .9, and makes it longer by a ninth.
+    """
+    return replace(send_stale(scene, player), stale=False, length=1.11)
 
 
 def poison_loudly(scene: Scene, player: Player) -> Offer:
@@ -111,6 +121,7 @@ def look(scene: Scene, player: Player, slot: int) -> Mark:
         return Mark(flags=Flag.INADMISSIBLE)
     noise = player.draw.gauss(0, figures.rows_spread * offer.rows)
     score = round((offer.effect[player.domain] + noise) * scene.list_doses(scene.state.round.proposals)[slot])
+    score = count_gain(score, scene.list_clips(scene.state.round.proposals)[slot], scene.state.genesis.rules)
     suspect = offer.backdoor and slot in scene.state.round.witnesses
     return Mark(score, Flag.SUSPECT if suspect else NO_FLAGS)
 
@@ -195,7 +206,8 @@ def examine(scene: Scene, player: Player, slot: int, _mark: Mark) -> int | None:
         return None
     draw, dose = Random(f"sealed {scene.seed} {current.number} {slot}"), scene.list_doses(current.proposals)[slot]
     scores = [round((effect + draw.gauss(0, figures.rows_spread * offer.rows)) * dose) for effect in offer.effect]
-    return choose_sealed_score(scores, current.proposals[slot].domain, scene.state.genesis.rules.tolerance)
+    score = choose_sealed_score(scores, current.proposals[slot].domain, scene.state.genesis.rules.tolerance)
+    return count_gain(score, scene.list_clips(current.proposals)[slot], scene.state.genesis.rules)
 
 
 def repeat(_scene: Scene, _player: Player, _slot: int, mark: Mark) -> int | None:
@@ -238,8 +250,8 @@ def veto_harm(scene: Scene, player: Player) -> bool:
     """Veto a merge that harms one's own domain; that look is part of the evaluation."""
     current = scene.state.round
     merged = [slot for slot, judged in enumerate(current.judgements) if judged.verdict in MERGED_VERDICTS]
-    doses = scene.list_doses(merged)
-    moved = sum(dose * scene.get_offer(slot).effect[player.domain] for slot, dose in doses.items())
+    doses, clips = scene.list_doses(merged), scene.list_clips(merged)
+    moved = sum(dose * clips[slot] * scene.get_offer(slot).effect[player.domain] for slot, dose in doses.items())
     return moved < -scene.state.genesis.rules.tolerance
 
 
