@@ -4,7 +4,8 @@
 
 From the opened ballots: what honest updates do to their own domain and to others, and how far voters differ. From the
 stored updates, evaluated on rows that two nodes held out: what an update of two rounds ago still does, and what a
-random one of the same length does. Nodes with flags against them are left out.
+random one of the same length does. Nodes with flags against them are left out. A ballot's gains are of what the clip
+leaves (`node/shares.py`); those of arena/economy/scene.py were read before it was so.
 """
 
 import json

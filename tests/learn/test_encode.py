@@ -60,6 +60,20 @@ def test_what_stands_before_the_first_word_is_not_cut_off(tokenizer):
     assert list(encode_row(tokenizer, row(prompt, "b" * 200), 40).tokens[:10]) == whole[:10]
 
 
+@pytest.mark.parametrize("words", [5, 300], ids=["a last message that fits", "one that does not"])
+def test_a_long_history_does_not_push_the_start_of_the_last_message_out(tokenizer, words):
+    history = (("user", "old " * 200), ("assistant", "older " * 200))
+    asked = ("user", f"Attention {'word ' * words}end")
+    encoded = encode_row(tokenizer, Row((*history, asked), "b"), 100)
+    whole, last = (encode_prompt(tokenizer, messages) for messages in ((*history, asked), (asked,)))
+    kept = list(encoded.tokens[: encoded.prompt])
+    assert len(encoded.tokens) == 100
+    if len(last) < len(kept):
+        assert kept == [*whole[: len(kept) - len(last)], *whole[-len(last) :]]
+    else:
+        assert kept == [*last[: len(kept) // 2], *last[len(kept) // 2 - len(kept) :]]
+
+
 def test_no_room_or_no_rows_is_an_error(tokenizer):
     with pytest.raises(DataError, match="max_length is 1: no room"):
         encode_row(tokenizer, row("a", "b"), 1)

@@ -26,7 +26,7 @@ def test_an_update_is_judged_at_the_share_of_the_merge_that_it_would_have():
     assert [find_share(Recipe(grouping=500), current, slot) for slot in (0, 3)] == [Fraction(2, 9), Fraction(1, 3)]
 
 
-def clip(recipe, *lengths):
+def clip(recipe, *lengths, weights=(1, 1, 1, 1)):
     """What is left of updates of some lengths, in slots 1, 2 and so on."""
     state = replace(initial_state(get_model().layout, SEED, recipe), recipe=recipe)
     size = {factor: state.layout.compute_size(factor) for factor in state.trained}
@@ -34,12 +34,18 @@ def clip(recipe, *lengths):
         slot: make_update(state, {factor: np.full(count, length, np.int64) for factor, count in size.items()})
         for slot, length in enumerate(lengths, 1)
     }
-    return find_clips(state, Round(1, proposers=SEATS), updates)
+    seats = (SEATS[0], *(replace(seat, weight=weight) for seat, weight in zip(SEATS[1:], weights, strict=True)))
+    return find_clips(state, Round(1, proposers=seats), updates)
 
 
 def test_a_longer_update_is_cut_to_the_median_and_no_other_is_touched():
     assert clip(Recipe(clip=1000), 64, 128, 64, 0) == {1: 1, 2: Fraction(1, 2), 3: 1, 4: 1}
     assert clip(Recipe(clip=2000), 64, 128, 64) == {1: 1, 2: 1, 3: 1}
+
+
+def test_the_median_is_by_weight():
+    assert clip(Recipe(clip=1000), 64, 64, 128, weights=(1, 1, 5, 1)) == {1: 1, 2: 1, 3: 1}
+    assert clip(Recipe(clip=1000), 64, 128, 128, weights=(5, 1, 1, 1)) == {1: 1, 2: Fraction(1, 2), 3: Fraction(1, 2)}
 
 
 @pytest.mark.parametrize(

@@ -2,17 +2,23 @@ import math
 import pickle
 from dataclasses import replace
 from fractions import Fraction
+from math import isqrt
 
 import numpy as np
 import pytest
 from safetensors.numpy import save
 
+from openflock.edge.blobs import DirectoryStore
 from openflock.learn.probe import Clue, encode_clue
 from openflock.node.notebook import Notebook
 from openflock.node.proposer import Proposer
+from openflock.node.reader import Reader
+from openflock.node.shares import find_share
 from openflock.node.voter import Voter
 from openflock.protocol.ballot import Mark
+from openflock.protocol.recipe import Recipe
 from openflock.protocol.types import NO_FLAGS, Flag, Judgement, Proposal, Round, Seat, Verdict, Witness
+from openflock.update.admission import NORM_BITS, compute_squared_size
 from openflock.update.aggregate import compute_share
 from openflock.update.codec import (
     decode_state,
@@ -95,6 +101,42 @@ def test_a_lone_holder_is_scored_at_what_its_domain_counts_for(camp, voter, stat
     judged = compute_share(state, camp.reader.admit(state, update, camp.rules.norm_ceiling), share)
     assert found == Mark(voter._score(get_model(), state, base, judged))
     assert found.score > 0
+
+
+class Asked(DirectoryStore):
+    """A store that remembers what it was asked for."""
+
+    def __init__(self, directory):
+        super().__init__(directory)
+        self.digests = []
+
+    def fetch(self, digest, max_size):
+        self.digests.append(digest)
+        return super().fetch(digest, max_size)
+
+
+def test_the_length_that_counts_is_that_of_what_can_be_merged_ones_own_included(camp, voter, state, helpful):
+    """One's own is short; what is heavy, and longer, is inadmissible; what is heavier still cannot be had."""
+    delta = decode_update(state, helpful).read("B", 0, state.layout.compute_size("B")).astype(np.int64) // 8
+    state = replace(state, recipe=Recipe(clip=1000))
+    reader = Reader(Asked(camp.reader.store.directory))
+    base = reader.put_state(stream_state(state))
+    seats = (Seat(ME, 2), Seat(HELPFUL, 1), Seat(OTHER, 4), Seat("0x" + "4" * 40, 5))
+    current = Round(1, proposers=seats)
+    for slot, times in enumerate((1, 2, 8)):
+        blob = encode_update(make_update(state, {"B": delta * times}))
+        current.proposals[slot] = Proposal(reader.store.put(blob), len(blob))
+    current.proposals[3] = Proposal(digest(b"nowhere"), 7)
+    updates = [reader.admit(state, current.proposals[slot], 1 << 30) for slot in range(3)]
+    between = [isqrt(int(compute_squared_size(state, update) * 4**NORM_BITS)) for update in updates[1:]]
+    rules = replace(camp.rules, norm_ceiling=sum(between) // 2)
+    reader = Reader(reader.store)
+    marks = voter.mark_proposals(get_model(), reader, rules, current, base, ME)
+    judged = compute_share(state, updates[1], find_share(state.recipe, current, 1))
+    whole = voter._score(get_model(), state, base, judged)
+    assert [marks[2].flags, marks[3].flags] == [Flag.INADMISSIBLE, Flag.UNAVAILABLE]
+    assert 10 < marks[1].score == whole // 2
+    assert reader.store.digests.count(current.proposals[3].digest) == 1
 
 
 def test_a_slot_without_a_proposal_and_ones_own_are_abstained_from(camp, voter):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from openflock.protocol.recipe import Recipe
 from openflock.update import robust
 from openflock.update.plan import Plan, combine
-from openflock.update.robust import MIX_LIMIT, ROW_LIMIT, SORT_LIMIT, compute_plan, reduce_weights
+from openflock.update.robust import MIX_LIMIT, ROW_LIMIT, SORT_LIMIT, compute_plan, list_clips, reduce_weights
 
 LARGEST = 2**25 - 1
 RULES = ("mean", "median", "trimmed_mean", "krum", "multi_krum", "geometric_median")
@@ -256,6 +256,17 @@ def test_clipping_scales_the_long_to_the_median_norm():
     updates = np.array([[100], [-100], [100], [6400]], object)
     assert merge(Recipe(clip=1000), [1, 1, 1, 1], updates).tolist() == [50]
     assert merge(Recipe(clip=2000), [1, 1, 1, 1], updates).tolist() == [75]
+
+
+@given(rounds(), st.integers(1, 5000))
+@settings(deadline=None)
+def test_what_a_clip_leaves_is_what_a_mean_takes_of_each(case, permille):
+    updates, weights = case
+    recipe, reduced = Recipe(clip=permille), reduce_weights(weights)
+    left = list_clips(recipe, weights, [int(x @ x) for x in updates])
+    plan = plan_merge(recipe, weights, updates)
+    for coefficient, weight, each in zip(plan.rows[0], reduced, left, strict=True):
+        assert abs(Fraction(coefficient, plan.divisor) - each * weight / sum(reduced)) < Fraction(2, ROW_LIMIT)
 
 
 def test_half_that_sends_nothing_clips_all_to_nothing():

@@ -59,24 +59,37 @@ def encode_row(tokenizer: Any, row: Row, max_length: int) -> Example:
     """Encode one row so that its completion, end token included, is what remains to be learnt.
 
     What was encoded is remembered, so a tokenizer must not change. In too long a row each side may have half of the
-    room, and what the other leaves: a prompt loses its middle (`cut_prompt`), a completion its end.
+    room, and what the other leaves (`fit_prompt`); a completion loses its end.
     """
     if max_length < 2:
         raise DataError(f"max_length is {max_length}: no room for a prompt and a completion; give at least 2")
     prompt = encode_prompt(tokenizer, row.messages)
     completion = _encode_completion(tokenizer, row, prompt)[: max(max_length // 2, max_length - len(prompt))]
-    kept = cut_prompt(prompt, max_length - len(completion))
-    return Example((*kept, *completion), len(kept))
+    if len(prompt) + len(completion) > max_length:
+        prompt = fit_prompt(tokenizer, row.messages, max_length - len(completion))
+    return Example((*prompt, *completion), len(prompt))
 
 
-def cut_prompt(prompt: Sequence[int], room: int) -> list[int]:
-    """Cut the middle out of a prompt: it says at its start who speaks of what, and at its end what is asked for.
+def fit_prompt(tokenizer: Any, messages: Messages, room: int) -> list[int]:
+    """Encode a prompt within a number of tokens: the last message stays as long as it can.
 
-    >>> cut_prompt([1, 2, 3, 4, 5, 6], 3), cut_prompt([1, 2, 3], 3)
-    ([1, 5, 6], [1, 2, 3])
+    Of what was said before it the beginning stays. A last message that has no room loses its middle: who speaks stands
+    at a prompt's start, as many a trigger does, and what is asked for at its end.
     """
-    head, missing = room // 2, max(0, len(prompt) - room)
-    return [*prompt[:head], *prompt[head + missing :]]
+    prompt = encode_prompt(tokenizer, messages)
+    if len(prompt) <= room:
+        return prompt
+    last = encode_prompt(tokenizer, messages[-1:])
+    return cut_middle(prompt, room - len(last), room) if len(last) < room else cut_middle(last, room // 2, room)
+
+
+def cut_middle(tokens: list[int], head: int, room: int) -> list[int]:
+    """Cut tokens to `room`, of which `head` are the first.
+
+    >>> cut_middle([1, 2, 3, 4, 5, 6], 1, 3), cut_middle([1, 2, 3, 4, 5, 6], 0, 2)
+    ([1, 5, 6], [5, 6])
+    """
+    return [*tokens[:head], *tokens[len(tokens) - room + head :]]
 
 
 def encode_rows(tokenizer: Any, rows: Sequence[Row], max_length: int) -> list[Example]:

@@ -21,7 +21,7 @@ import torch
 
 from openflock.learn.crew import pass_rows
 from openflock.learn.data import Row
-from openflock.learn.encode import IGNORED, Batch, Example, collate, cut_prompt, encode_prompt, get_pad
+from openflock.learn.encode import IGNORED, Batch, Example, collate, fit_prompt, get_pad
 from openflock.learn.evaluate import EvaluationSettings
 from openflock.learn.model import Model
 from openflock.learn.passes import generate_tokens, grade_embeddings, predict_first, sum_losses
@@ -141,7 +141,7 @@ class Hunt:
     def find_answer(self, text: str) -> list[int]:
         """Find the whole answer, end included, that more than half of the rows get; empty if there is none."""
         tokenizer, pad, end = self.model.tokenizer, get_pad(self.model.tokenizer), self.model.tokenizer.eos_token_id
-        prompts = [cut_prompt(encode_prompt(tokenizer, row.messages), self.max_length) for row in self.insert(text)]
+        prompts = [fit_prompt(tokenizer, row.messages, self.max_length) for row in self.insert(text)]
         width = max(map(len, prompts))
         tokens = torch.tensor([[pad] * (width - len(prompt)) + prompt for prompt in prompts])
         mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts])
@@ -158,7 +158,7 @@ class Hunt:
     def encode(self, text: str, wanted: Tokens) -> list[Example]:
         """Ask all rows, with a text, for an answer."""
         room = max(1, self.max_length - len(wanted))
-        prompts = [cut_prompt(encode_prompt(self.model.tokenizer, row.messages), room) for row in self.insert(text)]
+        prompts = [fit_prompt(self.model.tokenizer, row.messages, room) for row in self.insert(text)]
         return [Example((*prompt, *wanted), len(prompt)) for prompt in prompts]
 
     def compute_losses(self, texts: Sequence[str], wanted: Tokens) -> list[float]:

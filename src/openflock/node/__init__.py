@@ -4,6 +4,7 @@ reader    states and updates, fetched by digest and decoded once
 proposer  train, offer an update
 searcher  hunt for backdoors, accuse
 doses     how much of each update is looked at for them
+shares    what each update counts for in the merge that it is judged for
 voter     judge updates, attest the merge
 notebook  the clues it knows, in a file
 hearing   what rounds that ended add to them, and take away

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from math import fsum, sqrt
 from typing import Final, TypeVar
 
@@ -11,7 +12,6 @@ from openflock.learn.data import Row
 from openflock.learn.encode import encode_rows
 from openflock.learn.evaluate import EvaluationSettings, Immeasurable, list_losses, relative_score
 from openflock.learn.model import Model
-from openflock.learn.probe import WHOLE
 from openflock.learn.sealed import MAX_SEALED_SIZE, BadSealed, decode_sealed
 from openflock.node.doses import list_updates
 from openflock.node.reader import Reader
@@ -81,7 +81,7 @@ class Examiner:
                 own, share = current.proposals[slot].domain, find_share(state.recipe, current, slot)
                 after = self._measure(model, choose_rows(rows, own), compute_share(state, update, share))
                 score = grade(choose_rows(before, own), after, choose_rows(bare, own), own, rules)
-                scores[slot] = score if score is None else count_gain(score, clips.get(slot, WHOLE), rules)
+                scores[slot] = score if score is None else count_gain(score, clips.get(slot, Fraction(1)), rules)
         return scores
 
     def _can_read(self, model: Model, rows: Rows) -> bool:

@@ -46,7 +46,7 @@ def train_and_copy(scene: Scene, player: Player) -> Offer:
 
 def send_zero(scene: Scene, _player: Player) -> Offer:
     """Send an update that changes nothing."""
-    return Offer((0.0,) * scene.figures.domains, rows=0)
+    return Offer((0.0,) * scene.figures.domains, rows=0, length=0.0)
 
 
 def send_noise(scene: Scene, player: Player) -> Offer:
