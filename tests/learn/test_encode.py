@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openflock.learn.data import DataError, Row
-from openflock.learn.encode import IGNORED, collate, encode_prompt, encode_row, encode_rows, get_pad
+from openflock.learn.encode import IGNORED, collate, cut_middle, encode_prompt, encode_row, encode_rows, get_pad
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30).filter(str.strip)
 
@@ -72,6 +72,16 @@ def test_a_long_history_does_not_push_the_start_of_the_last_message_out(tokenize
         assert kept == [*whole[: len(kept) - len(last)], *whole[-len(last) :]]
     else:
         assert kept == [*last[: len(kept) // 2], *last[len(kept) // 2 - len(kept) :]]
+
+
+def test_a_template_that_takes_no_last_message_alone_loses_the_middle_of_all(tokenizer):
+    strict = copy.deepcopy(tokenizer)
+    strict.chat_template = (
+        "{% if messages|length < 2 %}{{ raise_exception('who asks?') }}{% endif %}" + tokenizer.chat_template
+    )
+    messages = (("user", "old " * 200), ("tool", "42"))
+    whole, kept = encode_prompt(strict, messages), encode_row(strict, Row(messages, "b"), 40)
+    assert list(kept.tokens[: kept.prompt]) == cut_middle(whole, kept.prompt // 2, kept.prompt)
 
 
 def test_no_room_or_no_rows_is_an_error(tokenizer):

@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import Any
 
 import torch
+from jinja2 import TemplateError
 
 from openflock.learn.data import DataError, Messages, Row
 
@@ -79,7 +80,10 @@ def fit_prompt(tokenizer: Any, messages: Messages, room: int) -> list[int]:
     prompt = encode_prompt(tokenizer, messages)
     if len(prompt) <= room:
         return prompt
-    last = encode_prompt(tokenizer, messages[-1:])
+    try:
+        last = encode_prompt(tokenizer, messages[-1:])
+    except TemplateError:  # this template takes none without those before it
+        last = prompt
     return cut_middle(prompt, room - len(last), room) if len(last) < room else cut_middle(last, room // 2, room)
 
 
