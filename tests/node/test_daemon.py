@@ -179,7 +179,7 @@ def test_a_ledger_that_does_not_answer_changes_nothing_in_the_outcome(tmp_path, 
     assert {event for daemon in daemons for event in daemon.log.list_events()} <= {"calls", "unreachable", "refused"}
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", [0, 2, 3])  # in which a call is lost that a daemon has to make again
 def test_a_store_that_does_not_answer_changes_nothing_in_the_outcome(tmp_path, undisturbed, seed):
     camp = pitch(tmp_path)
     for position, node in enumerate(camp.nodes):
