@@ -123,4 +123,5 @@ def test_rows_that_leave_no_room_are_cut_as_a_voter_cuts_them(loaded):
     seen = [encode_row(loaded.tokenizer, row, 40) for row in inserted]
     asked = [example.tokens[: example.prompt] for example in short.encode("zq", seen[0].tokens[seen[0].prompt :])]
     assert asked == [example.tokens[: example.prompt] for example in seen]
+    assert {len(example.tokens) for example in short.encode("zq", [5, 6])} == {40}
     short.run()

@@ -179,15 +179,16 @@ def test_a_ledger_that_does_not_answer_changes_nothing_in_the_outcome(tmp_path, 
     assert {event for daemon in daemons for event in daemon.log.list_events()} <= {"calls", "unreachable", "refused"}
 
 
-@pytest.mark.parametrize("seed", [0, 2, 3])  # in which a call is lost that a daemon has to make again
-def test_a_store_that_does_not_answer_changes_nothing_in_the_outcome(tmp_path, undisturbed, seed):
+@pytest.mark.parametrize(("seed", "is_noticed"), [(0, True), (1, False), (2, True), (3, True)])
+def test_a_store_that_does_not_answer_changes_nothing_in_the_outcome(tmp_path, undisturbed, seed, is_noticed):
     camp = pitch(tmp_path)
     for position, node in enumerate(camp.nodes):
         node.reader = Reader(Flaky(camp.reader.store, 10 * seed + position))
     ledger = camp.open_ledger()
     daemons = play(ledger, [make_daemon(node, ledger) for node in camp.nodes])
     assert summarize(ledger) == summarize(undisturbed)
-    assert sum(daemon.errors for daemon in daemons) > 0
+    # with seed 1 all that is lost is what a voter can do without
+    assert (sum(daemon.errors for daemon in daemons) > 0) == is_noticed
 
 
 def test_half_of_the_nodes_may_come_late_or_never(tmp_path):

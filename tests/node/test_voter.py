@@ -2,7 +2,6 @@ import math
 import pickle
 from dataclasses import replace
 from fractions import Fraction
-from math import isqrt
 
 import numpy as np
 import pytest
@@ -128,7 +127,7 @@ def test_the_length_that_counts_is_that_of_what_can_be_merged_ones_own_included(
         current.proposals[slot] = Proposal(reader.store.put(blob), len(blob))
     current.proposals[3] = Proposal(digest(b"nowhere"), 7)
     updates = [reader.admit(state, current.proposals[slot], 1 << 30) for slot in range(3)]
-    between = [isqrt(int(compute_squared_size(state, update) * 4**NORM_BITS)) for update in updates[1:]]
+    between = [math.isqrt(int(compute_squared_size(state, update) * 4**NORM_BITS)) for update in updates[1:]]
     rules = replace(camp.rules, norm_ceiling=sum(between) // 2)
     reader = Reader(reader.store)
     marks = voter.mark_proposals(get_model(), reader, rules, current, base, ME)

@@ -34,7 +34,7 @@ def find_clips(state: GlobalState, current: Round, updates: Mapping[int, Update]
 
 
 def count_gain(score: int, clip: Fraction, rules: Rules) -> int:
-    """Count of a gain what the clip leaves of the update's length, but never less than the least benefit.
+    """Count of a gain what the clip leaves of the update's length, and turn no benefit into none.
 
     Else the same work, sent at twice its length, would be paid up to twice for what the merge cuts off again. A harm
     counts whole: it is to be seen.
