@@ -155,6 +155,21 @@ def test_an_audit_of_nothing_or_of_too_much_says_what_to_give(refuse, finished):
     assert "give a run directory, or" in refuse("audit", finished, "--rpc", "http://127.0.0.1:1")
 
 
+def test_an_export_of_nothing_or_of_too_much_says_what_to_give(refuse, finished, tmp_path):
+    assert "export: give a run directory, or --task, --rpc and --store" in refuse("export", tmp_path / "out")
+    assert "give one run directory, and one to write; these are 3" in refuse("export", finished, finished, tmp_path)
+    assert "chat: give a run directory, or" in refuse("chat", "--task", "0x" + "11" * 20, "--store", tmp_path)
+
+
+def test_no_model_is_talked_to_that_is_built_on_another_base(refuse, finished, tmp_path):
+    from openflock.app.bases import locate_base
+    from openflock.app.settings import BUILT_IN
+
+    changed = shutil.copytree(locate_base(BUILT_IN), tmp_path / "base")
+    (changed / "config.json").write_bytes((changed / "config.json").read_bytes() + b" ")
+    assert "give the right ones with --base" in refuse("chat", finished, "--base", changed, "--say", "Reverse: abc")
+
+
 def test_an_audit_takes_its_endpoint_from_the_environment_and_a_run_directory_does_not_mind_it(
     call, refuse, finished, tmp_path, monkeypatch
 ):

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import openflock
+from openflock.app.bases import find_base
 from openflock.app.node import preflight
 from openflock.app.node.settings import NodeConfig
 from openflock.app.settings import SettingsError
@@ -77,12 +78,12 @@ def test_a_job_of_other_domains_than_the_rules_is_refused(store):
 def test_a_base_that_is_no_model_is_refused_and_nothing_of_it_runs(base):
     """What a job names is a directory or a hub id; its bytes must be the ones that the rules name."""
     with pytest.raises((SettingsError, BaseError, OSError)):
-        preflight.find_base(None, replace(JOB, base=base), make_rules())
+        find_base(None, replace(JOB, base=base), make_rules())
 
 
 def test_a_base_of_other_bytes_than_the_rules_name_is_refused():
     with pytest.raises(SettingsError, match="the task's are"):
-        preflight.find_base(None, JOB, make_rules(base=make_digest("another")))
+        find_base(None, JOB, make_rules(base=make_digest("another")))
 
 
 @pytest.mark.parametrize(

@@ -2,17 +2,14 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn
 
 from openflock.app.rundir import RunDirectory
-from openflock.app.settings import SettingsError
+from openflock.app.source import OnChain, Source, open_source
 from openflock.audit import AuditFailure, OnRound, Report, audit
 from openflock.edge.blobs import DirectoryStore
 from openflock.edge.record import BadRecord, read_record
@@ -29,18 +26,7 @@ PLAIN: dict[str, Any] = {"use_rslora": False, "use_dora": False, "rank_pattern":
 EARNED = (Reason.PROPOSAL, Reason.VOTE, Reason.BOUNTY)
 
 
-@dataclass(frozen=True)
-class OnChain:
-    """Where a task and its blobs are, for who knows nothing else."""
-
-    task: str
-    rpc: str
-    store: str
-    confirmations: int = 0
-    cache: Path | None = None  # of a remote store; for the time of the audit, if none is named
-
-
-def run_audit(where: RunDirectory | OnChain, console: Console) -> dict[str, Any]:
+def run_audit(where: Source, console: Console) -> dict[str, Any]:
     """Audit a run or a task; print and return the result, `clean` or with its first `difference`."""
     columns = (SpinnerColumn(), TextColumn("{task.description}"))
     try:
@@ -206,15 +192,9 @@ def audit_chain(where: OnChain, on_round: OnRound) -> Report:
     """
     from openflock.app.task.view import find_task, open_chain
     from openflock.edge.evm_ledger import EvmLedger
-    from openflock.edge.stores import open_store
 
-    if "://" not in where.store and not where.store.startswith("torrent:") and not Path(where.store).is_dir():
-        raise SettingsError(f"--store {where.store}: no such directory")
     web3 = open_chain(where.rpc)
     ledger = EvmLedger(web3, find_task(web3, where.task), {}, confirmations=where.confirmations)
     genesis, entries = ledger.get_genesis(), list(ledger.read(0))
-    with (
-        TemporaryDirectory(prefix="openflock-audit-") as temporary,
-        closing(open_store(where.store, where.cache or Path(temporary))) as store,
-    ):
+    with open_source(where) as store:
         return audit(genesis, entries, store, on_round)

@@ -1,20 +1,19 @@
-"""Talk to a run's model."""
+"""Talk to a task's model."""
 
 import sys
-from pathlib import Path
 
 import torch
 from rich.console import Console
 
-from openflock.app.exporting import read_state
-from openflock.app.rundir import RunDirectory
+from openflock.app.bases import find_base
+from openflock.app.source import Source, read_trained
 from openflock.learn.evaluate import generate
 from openflock.learn.model import Model, load_model
 
 
-def run_chat(directory: Path, say: str | None, tokens: int, console: Console) -> None:
+def run_chat(source: Source, base: str | None, say: str | None, tokens: int, console: Console) -> None:
     """Answer one message, or every line of input until it ends."""
-    model = load_run_model(directory)
+    model = load_trained(source, base)
     if say is not None:
         console.print(generate(model, (("user", say),), tokens), markup=False, highlight=False)
         return
@@ -25,12 +24,13 @@ def run_chat(directory: Path, say: str | None, tokens: int, console: Console) ->
             console.print(generate(model, (("user", line),), tokens), markup=False, highlight=False)
 
 
-def load_run_model(directory: Path) -> Model:
-    """Load a run's base with its last global state."""
+def load_trained(source: Source, base: str | None) -> Model:
+    """Load a task's base, whose files must be those that the rules name, with its last global state."""
     torch.set_num_threads(1)
-    state, _, _, base = read_state(RunDirectory(directory))
+    trained = read_trained(source)
+    state, path = trained.state, find_base(base, trained.job, trained.rules)
     targets = tuple(module.name for module in state.layout.modules)
-    model = load_model(base, state.layout.rank, state.layout.alpha, targets=targets)
+    model = load_model(path, state.layout.rank, state.layout.alpha, targets=targets)
     model.load_state(state)
     return model
 

@@ -5,7 +5,7 @@ import os
 import sys
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +14,9 @@ from openflock.app.console import loading, make_console
 from openflock.app.devnet import cli as devnet_cli
 from openflock.app.node import cli as node_cli
 from openflock.app.task import cli as task_cli
+
+if TYPE_CHECKING:
+    from openflock.app.source import Source
 
 INTERRUPTED = 130
 DEMO_OUT = Path("runs/demo")
@@ -28,7 +31,15 @@ app.add_typer(node_cli.commands, name="node")
 app.add_typer(devnet_cli.commands, name="devnet")
 Out = Annotated[Path, typer.Option("--out", help="Run directory; an unfinished run in it is resumed.")]
 Changes = Annotated[list[str] | None, typer.Option("--set", help="key=value over the configuration; repeatable.")]
-Run = Annotated[Path, typer.Argument(metavar="DIR", help="A run directory.")]
+# Where a task is, for who has no run directory of it.
+Task = Annotated[str | None, typer.Option(help="Address of a task on a chain, instead of DIR.")]
+Rpc = Annotated[
+    str | None, typer.Option(envvar="OPENFLOCK_RPC", help="JSON-RPC URL of that chain; several with commas between.")
+]
+Store = Annotated[str | None, typer.Option(help="The task's blob store: a directory, s3://, torrent://...")]
+Confirmations = Annotated[int, typer.Option(min=0, help="Blocks that must lie above what is believed.")]
+Cache = Annotated[Path | None, typer.Option(help="Directory that keeps what a remote store gives.")]
+Base = Annotated[str | None, typer.Option(help="Directory or hub id of the base; else the job's.")]
 
 
 def show_version(wanted: bool) -> None:
@@ -113,30 +124,18 @@ def arena(
 def audit(
     context: typer.Context,
     run: Annotated[Path | None, typer.Argument(metavar="[DIR]", help="A run directory.")] = None,
-    task: Annotated[str | None, typer.Option(help="Address of a task on a chain, instead of DIR.")] = None,
-    rpc: Annotated[
-        str | None,
-        typer.Option(envvar="OPENFLOCK_RPC", help="JSON-RPC URL of that chain; several with commas between."),
-    ] = None,
-    store: Annotated[str | None, typer.Option(help="The task's blob store: a directory, s3://, torrent:...")] = None,
-    confirmations: Annotated[int, typer.Option(min=0, help="Blocks that must lie above what is believed.")] = 0,
-    cache: Annotated[Path | None, typer.Option(help="Directory that keeps what a remote store gives.")] = None,
+    task: Task = None,
+    rpc: Rpc = None,
+    store: Store = None,
+    confirmations: Confirmations = 0,
+    cache: Cache = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Replay a task from its log and blobs; exit 0, or 1 and the first thing that differs."""
-    from openflock.app.rundir import RunDirectory
-    from openflock.app.settings import SettingsError
-
     with loading():
-        from openflock.app.auditing import OnChain, run_audit
+        from openflock.app.auditing import run_audit
 
-    source = context.get_parameter_source("rpc")  # in the environment it may stand for other commands
-    if run is not None and not (task or store or (source and source.name == "COMMANDLINE")):
-        result = run_audit(RunDirectory(run), make_console(quiet=as_json))
-    elif run is None and task and rpc and store:
-        result = run_audit(OnChain(task, rpc, store, confirmations, cache), make_console(quiet=as_json))
-    else:
-        raise SettingsError("audit: give a run directory, or --task, --rpc and --store")
+    result = run_audit(find_source(context, run, task, rpc, store, confirmations, cache), make_console(quiet=as_json))
     if as_json:
         typer.echo(json.dumps(result))
     if not result["clean"]:
@@ -144,25 +143,45 @@ def audit(
 
 
 @app.command()
-def export(run: Run, out: Annotated[Path, typer.Argument(help="Directory to write.")]) -> None:
-    """Write the global state of a run as a PEFT adapter."""
+def export(
+    context: typer.Context,
+    paths: Annotated[list[Path], typer.Argument(metavar="[DIR] OUT", help="A run directory, and where to write.")],
+    task: Task = None,
+    rpc: Rpc = None,
+    store: Store = None,
+    confirmations: Confirmations = 0,
+    cache: Cache = None,
+    base: Base = None,
+) -> None:
+    """Write the global state of a run, or of a task on a chain, as a PEFT adapter."""
     with loading():
-        from openflock.app.exporting import export_run
+        from openflock.app.exporting import export_task
 
-    export_run(run, out, make_console())
+    *runs, out = paths
+    if len(runs) > 1:
+        raise typer.BadParameter(f"give one run directory, and one to write; these are {len(paths)}")
+    run = runs[0] if runs else None
+    export_task(find_source(context, run, task, rpc, store, confirmations, cache), out, base, make_console())
 
 
 @app.command()
 def chat(
-    run: Run,
+    context: typer.Context,
+    run: Annotated[Path | None, typer.Argument(metavar="[DIR]", help="A run directory.")] = None,
+    task: Task = None,
+    rpc: Rpc = None,
+    store: Store = None,
+    confirmations: Confirmations = 0,
+    cache: Cache = None,
+    base: Base = None,
     say: Annotated[str | None, typer.Option(help="Say one thing, print the answer, and leave.")] = None,
     tokens: Annotated[int, typer.Option(min=1, help="Longest answer.")] = 128,
 ) -> None:
-    """Talk to a run's model."""
+    """Talk to the model of a run, or of a task on a chain."""
     with loading():
         from openflock.app.chat import run_chat
 
-    run_chat(run, say, tokens, make_console())
+    run_chat(find_source(context, run, task, rpc, store, confirmations, cache), base, say, tokens, make_console())
 
 
 @app.command()
@@ -173,6 +192,28 @@ def doctor() -> None:
 
     if not run_doctor(make_console()):
         raise typer.Exit(1)
+
+
+def find_source(
+    context: typer.Context,
+    run: Path | None,
+    task: str | None,
+    rpc: str | None,
+    store: str | None,
+    confirmations: int,
+    cache: Path | None,
+) -> "Source":
+    """Say where a command's task is: in a run directory, or where its options say."""
+    from openflock.app.rundir import RunDirectory
+    from openflock.app.settings import SettingsError
+    from openflock.app.source import OnChain
+
+    source = context.get_parameter_source("rpc")  # in the environment it may stand for other commands
+    if run is not None and not (task or store or (source and source.name == "COMMANDLINE")):
+        return RunDirectory(run)
+    if run is None and task and rpc and store:
+        return OnChain(task, rpc, store, confirmations, cache)
+    raise SettingsError(f"{context.info_name}: give a run directory, or --task, --rpc and --store")
 
 
 def run_command() -> int:

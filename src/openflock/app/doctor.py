@@ -16,7 +16,7 @@ PACKAGES = ("torch", "transformers", "peft", "accelerate", "datasets", "safetens
 # What a module is for, by the extra that brings it.
 EXTRAS = (
     ("s3fs", "s3", "a blob store at s3://"),
-    ("libtorrent", "torrent", "a blob store at torrent:"),
+    ("libtorrent", "torrent", "a blob store at torrent://"),
     ("ray", "ray", "openflock arena --ray"),
     ("prometheus_client", "metrics", "openflock node run --metrics-port"),
 )
@@ -86,10 +86,10 @@ def examine_contracts() -> Iterator[Finding]:
         yield "contracts", True, f"Task of {load_compiled('Task')['size']:,} bytes"
     except (OSError, ValueError):
         yield "contracts", False, "not in the package; install it again"
-    from openflock.app.settings import Config
-    from openflock.app.world import locate_base
+    from openflock.app.bases import locate_base
+    from openflock.app.settings import BUILT_IN
 
-    base = locate_base(Config())
+    base = locate_base(BUILT_IN)
     well = (base / "model.safetensors").is_file()
     yield "built-in base", well, str(base) if well else "not in the package; install it again"
 

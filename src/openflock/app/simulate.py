@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from openflock.app.baselines import measure_baselines
+from openflock.app.bases import write_base
 from openflock.app.rundir import RunDirectory
 from openflock.app.settings import Config
 from openflock.app.stopwatch import Stopwatch
@@ -211,7 +212,8 @@ def export(simulation: Simulation, state: State) -> None:
     """Write the final state as a PEFT adapter."""
     world = simulation.world
     final = world.reader.fetch_state(state.digest)
-    export_adapter(final, simulation.run.adapter, str(world.base.resolve()), state.digest, state.genesis.rules.base)
+    base = write_base(world.config.base)
+    export_adapter(final, simulation.run.adapter, base, state.digest, state.genesis.rules.base)
 
 
 def show_summary(summary: dict[str, Any], console: Console) -> None:

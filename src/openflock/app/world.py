@@ -3,16 +3,16 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from importlib.resources import files
 from pathlib import Path
 
 import torch
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
 
+from openflock.app.bases import locate_base
 from openflock.app.rows import Holdings, list_data_domains, load_split, seal_rows, share_rows
 from openflock.app.rundir import RunDirectory
-from openflock.app.settings import BUILT_IN, TOKEN, Config, SettingsError, build_recipe, build_rules
+from openflock.app.settings import TOKEN, Config, SettingsError, build_recipe, build_rules
 from openflock.arena.attacks.targeted import scale_delta
 from openflock.arena.attacks.triggers import poison_rows
 from openflock.arena.memory import MemoryJournal
@@ -128,20 +128,13 @@ def build_working_nodes(config: Config, run: RunDirectory) -> list[Node]:
     return build_nodes(Site(config, run, model, reader, MemoryJournal(), sealed), accounts, shares)
 
 
-def locate_base(config: Config) -> Path:
-    """Give the base's path, or the id that the hub knows it by."""
-    if config.base == BUILT_IN:
-        return Path(str(files("openflock") / "assets" / "base"))
-    return Path(config.base)
-
-
 def load_task_model(config: Config) -> Model:
     """Load the base with the task's adapter."""
     torch.set_num_threads(config.threads)
     if config.device.startswith("cuda") and not torch.cuda.is_available():
         raise SettingsError(f"device: no {config.device} on this machine; set device=cpu")
     targets = config.targets[0] if config.targets == ["all-linear"] else tuple(config.targets)
-    return load_model(locate_base(config), config.rank, config.alpha, config.device, targets, config.quantization)
+    return load_model(locate_base(config.base), config.rank, config.alpha, config.device, targets, config.quantization)
 
 
 def agree_rules(

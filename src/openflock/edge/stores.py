@@ -82,4 +82,5 @@ def check_url(url: str) -> None:
     if parts.scheme == "file" and parts.netloc not in ("", "localhost"):
         raise StoreError(f"{url}: a file of another machine; write file:///path")
     if parts.scheme != "file" and not parts.netloc:
-        raise StoreError(f"{url}: names no host or bucket; write {parts.scheme}://name/path")
+        place = "host:port" if parts.scheme == "torrent" else "name/path"
+        raise StoreError(f"{url}: names no host or bucket; write {parts.scheme}://{place}")

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from openflock.app.bases import find_base, locate_base
 from openflock.app.node import preflight
 from openflock.app.node.ground import choose_stake
 from openflock.app.node.preflight import NotReady, Survey
@@ -108,7 +109,7 @@ def test_a_domain_that_is_unknown_is_asked_for(tmp_path, domain):
 
 def test_another_base_than_the_tasks_is_refused():
     with pytest.raises(SettingsError, match=r"base built-in: its files are .* give the right ones with --base"):
-        preflight.find_base(None, JOB, make_rules())
+        find_base(None, JOB, make_rules())
 
 
 def test_a_job_is_fetched_and_must_agree_with_the_rules(tmp_path):
@@ -231,7 +232,7 @@ def test_a_clock_that_is_off_by_half_a_minute_is_found(monkeypatch, times, fault
 
 
 def test_memory_and_disk_are_compared_with_what_base_and_adapter_need(monkeypatch, tmp_path):
-    base = preflight.files("openflock") / "assets" / "base"
+    base = locate_base(BUILT_IN)
     weights, numbers = preflight.measure_base(base, 2)
     assert 0 < numbers < weights
     examine = lambda: list(preflight.check_machine(base, JOB, NodeConfig(), tmp_path, make_rules()))  # noqa: E731

@@ -142,6 +142,24 @@ class TestOnAChain:
         assert (code, "clean so far" in out) == (0, True)
         assert f"openflock node run --task {created['task']}" in created["join"]
 
+    def test_a_task_s_model_is_exported_and_talked_to_by_who_knows_chain_and_store(
+        self, call, refuse, anvil, created, tmp_path
+    ):
+        where = ["--task", created["task"], "--rpc", anvil.url, "--store", tmp_path / "blobs"]
+        code, out, _ = call("export", tmp_path / "adapter", *where)
+        assert (code, "after 0 accepted steps" in out) == (0, True)
+        config = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())
+        assert (config["r"], Path(config["base_model_name_or_path"]).is_dir()) == (2, True)
+        call("export", tmp_path / "named", *where, "--base", "owner/name")
+        named = json.loads((tmp_path / "named" / "adapter_config.json").read_text())
+        assert named["base_model_name_or_path"] == "owner/name"
+        code, out, _ = call("chat", *where, "--say", "Reverse: flock", "--tokens", "4")
+        assert (code, bool(out.strip())) == (0, True)
+        assert "no such directory" in refuse("export", tmp_path / "other", *where[:-1], tmp_path / "none")
+        (tmp_path / "empty").mkdir()
+        assert "empty" in refuse("export", tmp_path / "other", *where[:-1], tmp_path / "empty")
+        assert not (tmp_path / "other").exists()
+
     def test_a_task_reads_in_words(self, call, anvil, created, tmp_path):
         code, out, _ = call("task", "show", created["task"], "--rpc", anvil.url)
         assert code == 0

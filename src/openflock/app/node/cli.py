@@ -20,7 +20,7 @@ Rpc = Annotated[
     str,
     typer.Option(envvar="OPENFLOCK_RPC", help="JSON-RPC URL of the chain; several with commas between, for failover."),
 ]  # a URL may hold a key, which arguments would show to all users of the machine
-Store = Annotated[str, typer.Option(help="Where the task's blobs are: a directory, s3://, http(s):// or torrent:.")]
+Store = Annotated[str, typer.Option(help="Where the task's blobs are: a directory, s3://, http(s):// or torrent://.")]
 Wallet = Annotated[Path | None, typer.Option(help="The wallet's keystore.")]
 Dir = Annotated[Path | None, typer.Option("--dir", help="The node's own directory; ./node-TASK-ADDRESS if not said.")]
 Confirmations = Annotated[int, typer.Option(min=0, help="Blocks that must follow before an entry counts.")]
@@ -38,7 +38,7 @@ def run(
     domain: Annotated[str | None, typer.Option(help="Kind of the data; else the file's or its folder's name.")] = None,
     stake: Annotated[str | None, typer.Option(help="Tokens at stake; else twice the task's minimum.")] = None,
     base: Annotated[str | None, typer.Option(help="Directory or hub id of the base; else the job's.")] = None,
-    config: Annotated[Path | None, typer.Option(help="TOML file: device, threads, held_out, probe, [train].")] = None,
+    config: Annotated[Path | None, typer.Option(help="TOML file: device, threads, held_out, probe, \\[train].")] = None,
     confirmations: Confirmations = 0,
     watch: Annotated[bool, typer.Option("--watch", help="Follow without stake or wallet.")] = False,
     metrics_port: Annotated[int | None, typer.Option(help="Serve Prometheus' metrics at 127.0.0.1:PORT.")] = None,

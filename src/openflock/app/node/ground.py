@@ -8,6 +8,7 @@ from pathlib import Path
 from eth_account.signers.local import LocalAccount
 from web3 import Web3
 
+from openflock.app.bases import find_base
 from openflock.app.node import preflight
 from openflock.app.node.settings import NodeConfig, load_node_config
 from openflock.app.settings import SettingsError
@@ -112,7 +113,7 @@ def survey(stack: ExitStack, plan: Plan, account: LocalAccount, directory: Path)
     if chain and store:
         job = look.get(lambda: preflight.fetch_job(store, chain.state.genesis.rules))
     if chain and job:
-        base = look.get(lambda: preflight.find_base(plan.base, job, chain.state.genesis.rules))
+        base = look.get(lambda: find_base(plan.base, job, chain.state.genesis.rules))
         domain = data and look.get(lambda: preflight.choose_domain(plan.domain, data, job))
     if chain and job and base and config:
         look.note(preflight.check_machine(base, job, config, directory, chain.state.genesis.rules))

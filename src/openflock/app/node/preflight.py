@@ -4,7 +4,6 @@ import os
 import shutil
 import time as wall
 from collections.abc import Callable, Iterator, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,10 +12,9 @@ from web3 import Web3
 
 from openflock.app.failures import explain
 from openflock.app.node.settings import NodeConfig
-from openflock.app.settings import BUILT_IN, SettingsError
+from openflock.app.settings import SettingsError
 from openflock.app.tables import format_tokens
 from openflock.edge.blobs import DirectoryStore
-from openflock.learn.base import compute_base_digest, resolve_base
 from openflock.learn.data import DataError, Row
 from openflock.learn.sealed import MAX_SEALED_SIZE
 from openflock.node.unsealer import Unsealer
@@ -108,19 +106,6 @@ def list_openings(chest: Path | None, job: Job, store: BlobStore) -> list[Unseal
                 f"--chest {chest}: lacks the rows of round {number}; give the one that the task was created with"
             ) from error
     return [Unsealer(job.sealed, rows, store)]
-
-
-def find_base(base: str | None, job: Job, rules: Rules) -> Path:
-    """Find the base and compare its files with the rules."""
-    named = base or job.base
-    path = Path(str(files("openflock") / "assets" / "base")) if named == BUILT_IN else resolve_base(named)
-    found = compute_base_digest(path)
-    if found != rules.base:
-        raise SettingsError(
-            f"base {named}: its files are {found.hex()[:12]}, the task's are {rules.base.hex()[:12]}; give the right"
-            " ones with --base"
-        )
-    return path
 
 
 def choose_domain(domain: str | None, data: Path, job: Job) -> int:

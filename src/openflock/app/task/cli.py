@@ -2,19 +2,13 @@
 
 import json
 import sys
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from openflock.app.console import loading, make_console
 from openflock.app.wallet_cli import PasswordFile, read_password
-
-if TYPE_CHECKING:
-    from openflock.edge.stores import Store
 
 commands = typer.Typer(help="Create tasks on a chain, list, show, fund and cancel them.", no_args_is_help=True)
 
@@ -22,7 +16,7 @@ Task = Annotated[str, typer.Argument(metavar="ADDR", help="Address of the task."
 Rpc = Annotated[
     str, typer.Option(envvar="OPENFLOCK_RPC", help="JSON-RPC URL of the chain; several with commas between.")
 ]
-StoreUrl = Annotated[str, typer.Option("--store", help="Blob store: a directory, s3://bucket/prefix, torrent:...")]
+StoreUrl = Annotated[str, typer.Option("--store", help="Blob store: a directory, s3://bucket/prefix, torrent://...")]
 Cache = Annotated[Path | None, typer.Option(help="Directory that keeps what goes to or comes from a remote store.")]
 Wallet = Annotated[Path, typer.Option(help="The wallet's keystore; it signs and pays.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
@@ -57,6 +51,7 @@ def create(
     check_choices(token, dev_token, store, cache)
     amount = parse_tokens(fund) if fund else 0
     with loading():
+        from openflock.app.source import open_blobs
         from openflock.app.task.creation import create as create_task
         from openflock.app.task.creation import show_created, write_command, write_opening
         from openflock.app.task.view import open_chain
@@ -104,6 +99,7 @@ def show(
 ) -> None:
     """Show a task: where it stands, who takes part, how its rounds ended, and its rules in words."""
     with loading():
+        from openflock.app.source import open_blobs
         from openflock.app.task.tables import show_task
         from openflock.app.task.view import Follower, describe_task, find_task, open_chain
 
@@ -187,12 +183,3 @@ def check_choices(token: str | None, dev_token: bool, store: str, cache: Path | 
             "--cache: with torrents somebody must serve what is put: give --cache NODE/cache, and then run"
             " openflock node run --dir NODE (or --watch), which serves it"
         )
-
-
-@contextmanager
-def open_blobs(url: str, cache: Path | None) -> "Iterator[Store]":
-    """Open a store whose cache, unless one is named, is gone afterwards."""
-    from openflock.edge.stores import open_store
-
-    with TemporaryDirectory(prefix="openflock-") as temporary, closing(open_store(url, cache or Path(temporary))) as it:
-        yield it
