@@ -36,6 +36,21 @@ def test_every_configuration_that_ships_can_be_run(path):
     assert config.stake * TOKEN >= rules.bond
 
 
+def read_told_rules():
+    """The rules in docs/creating.md: rows of one or more names, their defaults in the same order, some in tokens."""
+    for line in (ROOT / "docs" / "creating.md").read_text().partition("## All rules")[2].splitlines():
+        names, values = [cell.strip(" `") for cell in line.split("|")[1:3]] or ["", ""]
+        if names in ("", "rule", "---", "min_nodes"):
+            continue
+        unit = TOKEN if values.endswith("tokens") else 1
+        numbers = [unit * int(value.replace(",", "")) for value in values.removesuffix(" tokens").split(", ")]
+        yield from zip(names.split("`, `"), numbers, strict=True)
+
+
+def test_the_page_for_creators_has_every_default():
+    assert dict(read_told_rules()) == DEFAULT_RULES
+
+
 def test_the_default_rules_work():
     rules = build(Config())
     assert rules.rounds == DEFAULT_RULES["rounds"]

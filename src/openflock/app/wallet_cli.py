@@ -10,7 +10,7 @@ import typer
 
 from openflock.app.console import loading, make_console
 
-commands = typer.Typer(help="Create a wallet, or show its address.", no_args_is_help=True)
+commands = typer.Typer(help="Create a wallet, show what it has, send tokens from it.", no_args_is_help=True)
 PASSWORD = "OPENFLOCK_PASSWORD"  # noqa: S105  # the variable's name
 
 Wallet = Annotated[Path, typer.Argument(metavar="FILE", help="The wallet's keystore.")]
@@ -54,6 +54,32 @@ def show(
         typer.echo(json.dumps(account))
     else:
         show_account(account, make_console())
+
+
+@commands.command()
+def send(
+    wallet: Wallet,
+    to: Annotated[str, typer.Argument(metavar="ADDR", help="Address of who gets them.")],
+    amount: Annotated[str, typer.Argument(metavar="TOKENS", help="How many, as 100 or 12.5.")],
+    token: Annotated[str, typer.Option(help="Address of the ERC-20 token.")],
+    rpc: Annotated[str, typer.Option(envvar="OPENFLOCK_RPC", help="JSON-RPC URL of the chain.")],
+    password_file: PasswordFile = None,
+) -> None:
+    """Send tokens to an account, as a stake for one that has none; not from one whose node is running."""
+    from openflock.app.words import parse_tokens
+
+    units = parse_tokens(amount)
+    with loading():
+        from openflock.app.task.funding import check_gas, check_token, send_tokens
+        from openflock.app.task.view import check_address, open_chain
+        from openflock.edge.wallet import open_wallet
+
+    receiver, web3 = check_address(to, "ADDR"), open_chain(rpc)
+    account = open_wallet(wallet, read_password(password_file))
+    sender = account.address.lower()
+    check_gas(web3, sender)
+    send_tokens(web3, account, check_token(web3, token, sender, units), receiver, units)
+    typer.echo(f"sent {amount} tokens to {receiver}")
 
 
 def read_password(file: Path | None, twice: bool = False) -> str:

@@ -12,7 +12,7 @@ from openflock.app.task.creation import prepare_rules, write_command, write_open
 from openflock.app.words import describe_rules, format_deadline, format_span, list_weaknesses, parse_tokens
 from openflock.edge.anvil import find_anvil, start_anvil
 from openflock.edge.blobs import DirectoryStore
-from openflock.edge.evm_ledger import EvmLedger
+from openflock.edge.evm_ledger import EvmLedger, get_contract
 from openflock.edge.wallet import create_wallet, open_wallet
 from openflock.protocol.calls import Join
 from openflock.protocol.rules import Rules
@@ -141,6 +141,17 @@ class TestOnAChain:
         code, out, _ = call("audit", "--task", created["task"], *where)
         assert (code, "clean so far" in out) == (0, True)
         assert f"openflock node run --task {created['task']}" in created["join"]
+
+    def test_play_money_is_sent_to_who_has_none(self, call, refuse, anvil, rich, created):
+        friend = "0x" + "22" * 20
+        where = ["--token", created["token"], "--rpc", anvil.url]
+        code, out, _ = call("wallet", "send", rich, friend, "12.5", *where)
+        assert (code, out) == (0, f"sent 12.5 tokens to {friend}\n")
+        token = get_contract(Web3(HTTPProvider(anvil.url)), "Token", created["token"])
+        assert token.functions.balanceOf(Web3.to_checksum_address(friend)).call() == 25 * TOKEN // 2
+        assert "less than 1e+09" in refuse("wallet", "send", rich, friend, "1000000000", *where)
+        assert "not an address" in refuse("wallet", "send", rich, "0x12", "1", *where)
+        assert "no ERC-20 token" in refuse("wallet", "send", rich, friend, "1", "--token", created["task"], *where[2:])
 
     def test_a_task_s_model_is_exported_and_talked_to_by_who_knows_chain_and_store(
         self, call, refuse, anvil, created, tmp_path

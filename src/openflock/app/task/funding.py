@@ -1,4 +1,4 @@
-"""Put tokens into a task, and end it: what its creator does with a wallet."""
+"""Put tokens into a task, send them on, and end a task: what people do with a wallet."""
 
 from eth_account.signers.local import LocalAccount
 from web3 import Web3
@@ -9,6 +9,7 @@ from openflock.app.tables import format_tokens
 from openflock.app.task.view import check_contract, read_standing
 from openflock.app.words import format_span
 from openflock.edge.evm_ledger import EvmLedger, get_contract
+from openflock.edge.transactions import send
 from openflock.protocol.calls import Cancel, Claim, Fund
 from openflock.protocol.rules import Rules
 from openflock.protocol.types import Address, Amount
@@ -21,6 +22,12 @@ def fund_task(web3: Web3, account: LocalAccount, task: Address, amount: Amount) 
     """Add to a task's pool."""
     sender = account.address.lower()
     EvmLedger(web3, task, {sender: account}).submit(Fund(sender, amount))
+
+
+def send_tokens(web3: Web3, account: LocalAccount, token: Address, to: Address, amount: Amount) -> None:
+    """Send tokens to another account."""
+    transfer = get_contract(web3, "Token", token).functions.transfer
+    send(web3, account, transfer(Web3.to_checksum_address(to), amount), None)
 
 
 def check_gas(web3: Web3, account: Address) -> None:
