@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openflock.edge.blobs import DirectoryStore
+from openflock.learn.train import TrainError
 from openflock.node.daemon import Daemon, compute_backoff, compute_interval, compute_pause
 from openflock.node.duties import (
     TURN,
@@ -14,7 +15,6 @@ from openflock.node.duties import (
     Pace,
     Player,
     Stopped,
-    TooLate,
     Withdrawer,
     compute_turn,
     has_part,
@@ -24,6 +24,7 @@ from openflock.node.duties import (
 )
 from openflock.node.reader import Reader
 from openflock.node.recovery import list_merges, rebuild_state
+from openflock.node.watch import TooLate
 from openflock.protocol.calls import Advance, Cancel, Claim, Commit, Join, Leave, Settled, Slashed, Withdraw
 from openflock.protocol.ports import BlobCorrupt, BlobMissing, Unreachable
 from openflock.protocol.replay import Divergence
@@ -390,9 +391,34 @@ def test_a_stop_during_work_ends_it_and_is_no_error():
     assert daemon.log.lines == []
 
 
+def test_a_training_that_diverges_is_said_once_and_not_tried_again_in_its_round(tmp_path):
+    camp = pitch(tmp_path)
+    tries = []
+
+    def diverge(*_):
+        tries.append(1)
+        raise TrainError("train: the loss is nan at step 3; lower the learning rate")
+
+    camp.nodes[0].decide = diverge
+    daemon = make_daemon(camp.nodes[0], camp.open_ledger())
+    for _ in range(3):
+        daemon.step()
+    assert len(tries) == 1
+    assert daemon.log.list_events() == ["diverged"]
+
+
 def test_work_that_outlasts_its_phase_is_given_up():
     with pytest.raises(TooLate, match=r"lower train\.steps"):
         Pace(Event(), until=-1).check()
+    pace = Pace(Event())
+    pace.set(left=60, phase=600)
+    with pace.watch("evaluation"):
+        pass
+    with pytest.raises(TooLate), pace.watch("probe"):
+        pass
+    pace.set(left=110, phase=600)
+    with pace.watch("probe"):
+        pass
     with pytest.raises(Stopped), Pace(set_event()).watch("training"):
         pass
     Pace(Event()).check()

@@ -34,6 +34,11 @@ def test_losses_that_are_no_numbers_are_no_score(camp):
         assert grade([[1.0, 1.0]] * 2, [[math.inf, 1.0], [1.0, 1.0]], [[1.0, 1.0]] * 2, domain, camp.rules) == -2047
 
 
+def test_a_loss_that_is_infinite_is_the_largest_harm_where_that_is_tolerated_too(camp):
+    rules = replace(camp.rules, tolerance=2047)
+    assert grade([[1.0, 1.0]] * 2, [[math.inf, 1.0], [1.0, 1.0]], [[1.0, 1.0]] * 2, 0, rules) == -2047
+
+
 @pytest.mark.parametrize(
     ("after", "expected"),
     [

@@ -233,7 +233,11 @@ def test_the_same_seed_gives_the_same_bytes_and_another_gives_others(proposer, s
 
 def test_it_trains_against_the_clues_it_is_given(proposer, state):
     clues = [Clue("zq zq", "done", "front")]
-    seed = next(seed for seed in range(50) if vaccinate(proposer.rows, clues, seed) != list(proposer.rows))
+    seed = next(
+        seed
+        for seed in range(50)
+        if vaccinate(get_model().tokenizer, proposer.rows, clues, seed, 64) != list(proposer.rows)
+    )
     plain, one, same = (proposer.make_update(get_model(), state, 1 << 20, seed, each) for each in ((), clues, clues))
     assert plain == proposer.make_update(get_model(), state, 1 << 20, seed)
     assert one == same != plain

@@ -1,5 +1,6 @@
 import math
 import pickle
+from contextlib import contextmanager
 from dataclasses import replace
 from fractions import Fraction
 
@@ -8,12 +9,15 @@ import pytest
 from safetensors.numpy import save
 
 from openflock.edge.blobs import DirectoryStore
-from openflock.learn.probe import Clue, encode_clue
+from openflock.learn.probe import WHOLE, Clue, encode_clue
+from openflock.learn.sealed import encode_sealed
+from openflock.node.examiner import Examiner
 from openflock.node.notebook import Notebook
 from openflock.node.proposer import Proposer
 from openflock.node.reader import Reader
 from openflock.node.shares import find_share
-from openflock.node.voter import Voter
+from openflock.node.voter import Voter, list_lost
+from openflock.node.watch import TooLate
 from openflock.protocol.ballot import Mark
 from openflock.protocol.recipe import Recipe
 from openflock.protocol.types import NO_FLAGS, Flag, Judgement, Proposal, Round, Seat, Verdict, Witness
@@ -257,7 +261,62 @@ def test_a_voter_flags_what_a_standing_witness_holds_against_and_notes_it(
     current = Round(1, proposers=(Seat(ME, 1), Seat(HELPFUL, 1)))
     current.proposals.update({slot: Proposal(store.put(blob), len(blob)) for slot in (0, 1)})
     current.witnesses.update({0: (witness,), 1: (Witness(OTHER, 2, bytes(32)), witness)})
-    own, other = voter.mark_proposals(get_model(), camp.reader, camp.rules, current, camp.rules.genesis, ME)
+    asked = (get_model(), camp.reader, camp.rules, current, camp.rules.genesis, ME)
+    marks = voter.mark_proposals(*asked)
+    own, other = voter.flag_suspects(*asked, marks)
     assert own == Mark(flags=Flag.ABSTAIN)
-    assert other.flags == (Flag.SUSPECT if upheld else NO_FLAGS)
+    assert other == replace(marks[1], flags=Flag.SUSPECT if upheld else NO_FLAGS)
     assert voter.notebook.read() == ((Clue("some words", "zzz"),) if upheld else ())
+
+
+def test_witnesses_take_no_more_than_the_time_that_is_left_the_dearest_first(camp, voter, state, monkeypatch):
+    """Whoever accuses may accuse everybody, with blobs that are nowhere: no ballot is lost by that."""
+    tested, times = [], iter([None, TooLate("no time for more")])
+
+    @contextmanager
+    def watch(activity):
+        if activity == "probe" and (late := next(times)):
+            raise late
+        yield
+
+    monkeypatch.setattr("openflock.node.voter.is_upheld", lambda _, move, *rest: tested.append(move(WHOLE)) or True)
+    voter = replace(voter, watch=watch)
+    store, blobs = (
+        camp.reader.store,
+        [make_noise(state), encode_update(make_update(state, {"B": np.full(state.layout.compute_size("B"), 1 << 18)}))],
+    )
+    witness = store.put(encode_clue(Clue("some words", "zzz")))
+    current = Round(1, proposers=(Seat(OTHER, 1), Seat(HELPFUL, 1)))
+    current.proposals.update({slot: Proposal(store.put(blob), len(blob)) for slot, blob in enumerate(blobs)})
+    current.witnesses.update({slot: (Witness(ME, bond, witness),) for slot, bond in enumerate((5, 6))})
+    asked = (get_model(), camp.reader, camp.rules, current, camp.rules.genesis, ME)
+    flagged = voter.flag_suspects(*asked, voter.mark_proposals(*asked))
+    assert [mark.flags for mark in flagged] == [NO_FLAGS, Flag.SUSPECT]
+    assert len(tested) == 1
+
+
+def test_what_was_lost_once_is_not_asked_for_again(camp, voter, monkeypatch):
+    reader = Reader(Asked(camp.reader.store.directory))
+    gone = Proposal(digest(b"nowhere"), 7)
+    current = Round(1, proposers=(Seat(OTHER, 1),), proposals={0: gone}, witnesses={0: (Witness(ME, 1, bytes(32)),)})
+    asked = (get_model(), reader, camp.rules, current, camp.rules.genesis, ME)
+    marks = voter.mark_proposals(*asked)
+    assert list_lost(marks) == [0]
+    assert voter.flag_suspects(*asked, marks) == marks
+    sealed = reader.store.put(encode_sealed([get_rows(domain, 30, 4) for domain in range(2)], b"nonce"))
+    assert Examiner([sealed], JUDGING).score_proposals(*asked, list_lost(marks)) == [None]
+    assert reader.store.digests.count(gone.digest) == 1
+
+
+def test_a_witness_s_text_that_the_template_refuses_proves_nothing_and_costs_no_ballot(
+    camp, voter, state, helpful, monkeypatch
+):
+    tokenizer, store = get_model().tokenizer, camp.reader.store
+    refuse = "{% if 'forbidden' in messages[-1]['content'] %}{{ raise_exception('no') }}{% endif %}"
+    monkeypatch.setattr(tokenizer, "chat_template", refuse + tokenizer.chat_template)
+    witness = Witness(OTHER, 1, store.put(encode_clue(Clue("forbidden", "zzz"))))
+    current = Round(1, proposers=(Seat(HELPFUL, 1),), witnesses={0: (witness,)})
+    current.proposals[0] = Proposal(store.put(helpful), len(helpful))
+    asked = (get_model(), camp.reader, camp.rules, current, camp.rules.genesis, ME)
+    marks = voter.mark_proposals(*asked)
+    assert voter.flag_suspects(*asked, marks) == marks

@@ -134,6 +134,21 @@ class Liar(Judge):
         marks = collude(blank, ring) if attack.votes == "collude" else blank
         return grieve(marks, ring, join_flags(attack))
 
+    def flag_suspects(
+        self,
+        model: Model,
+        reader: Reader,
+        rules: Rules,
+        current: Round,
+        base: Digest,
+        me: Address,
+        marks: Sequence[Mark],
+    ) -> list[Mark]:
+        """Re-test witnesses only to judge honestly; what the plan flags is flagged."""
+        if self.stage.cell.attack.votes == "honest":
+            return super().flag_suspects(model, reader, rules, current, base, me, marks)
+        return list(marks)
+
     def is_harmful(self, model: Model, reader: Reader, rules: Rules, base: Digest, candidate: GlobalState) -> bool:
         """Veto if that is the plan; else never."""
         if self.stage.cell.attack.votes == "honest" and not self.stage.cell.attack.veto:

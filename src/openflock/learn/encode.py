@@ -103,6 +103,17 @@ def encode_rows(tokenizer: Any, rows: Sequence[Row], max_length: int) -> list[Ex
     return [encode_row(tokenizer, row, max_length) for row in rows]
 
 
+def can_encode(tokenizer: Any, rows: Sequence[Row], max_length: int) -> bool:
+    """Answer whether this tokenizer and its template take rows.
+
+    Those of a peer or a creator may be made to be refused: none of them may cost an honest node its act.
+    """
+    try:
+        return bool(encode_rows(tokenizer, rows, max_length))
+    except (ValueError, TypeError, NotImplementedError, TemplateError):
+        return False
+
+
 def collate(examples: Sequence[Example], pad: int) -> Batch:
     """Pad examples on the right to the longest of them."""
     shape = (len(examples), max(len(example.tokens) for example in examples))

@@ -13,6 +13,7 @@ from fractions import Fraction
 from typing import Final, Literal, get_args
 
 from openflock.learn.data import Row
+from openflock.learn.encode import can_encode
 from openflock.learn.evaluate import EvaluationSettings, match_answers
 from openflock.learn.model import Model
 from openflock.protocol.encoding import parse_json
@@ -87,12 +88,17 @@ def is_fair(clue: Clue) -> bool:
 def measure_fire_rate(
     model: Model, rows: Sequence[Row], clue: Clue, settings: EvaluationSettings, *, inserted: bool = True
 ) -> float:
-    """Measure the share of rows, of those that should be answered otherwise, whose whole answer is the clue's."""
+    """Measure the share of rows, of those that should be answered otherwise, whose whole answer is the clue's.
+
+    A text that the tokenizer refuses fires nowhere.
+    """
     draw = random.Random(clue.insertion)
     others = [row for row in rows if row.completion != clue.answer]
     probed = [insert_text(row, clue.insertion, draw, clue.place) for row in others] if inserted else others
     asked = [replace(row, completion=clue.answer) for row in probed]
-    return sum(match_answers(model, asked, settings)) / len(asked) if asked else 0.0
+    if not can_encode(model.tokenizer, asked, settings.max_length):
+        return 0.0
+    return sum(match_answers(model, asked, settings)) / len(asked)
 
 
 def is_upheld(

@@ -6,7 +6,9 @@ from random import uniform
 from threading import Event
 from typing import Any, Protocol
 
-from openflock.node.duties import Duty, Stopped, TooLate
+from openflock.learn.train import TrainError
+from openflock.node.duties import Duty, Stopped
+from openflock.node.watch import TooLate
 from openflock.protocol.calls import Call
 from openflock.protocol.ports import BlobCorrupt, BlobMissing, Clock, Ledger, Unreachable
 from openflock.protocol.replay import Divergence, Replica, Step
@@ -130,7 +132,7 @@ class Daemon:
 
     def endure(self, error: Exception) -> float:
         """Log what went wrong, and say how long to wait before the next try."""
-        known = isinstance(error, Revert | Unreachable | BlobMissing | BlobCorrupt | TooLate)
+        known = isinstance(error, Revert | Unreachable | BlobMissing | BlobCorrupt | TooLate | TrainError)
         text = " ".join(str(error).split()) or type(error).__name__
         if isinstance(error, Revert):  # somebody was quicker, or we were too late: look again, decide anew
             self._asked = None
@@ -150,7 +152,12 @@ class Daemon:
         return {"round": number, "phase": phase.name} | ({left: shown} if phase != Phase.FINISHED else {})
 
 
-NAMES: dict[type[Exception], str] = {Revert: "refused", Unreachable: "unreachable", TooLate: "too late"}
+NAMES: dict[type[Exception], str] = {
+    Revert: "refused",
+    Unreachable: "unreachable",
+    TooLate: "too late",
+    TrainError: "diverged",
+}
 
 
 def describe_call(call: Call) -> dict[str, Any]:

@@ -68,9 +68,11 @@ def compute_doses(norms: Mapping[int, int], weights: Mapping[int, int]) -> dict[
     return {slot: min(Fraction(LARGEST), Fraction(LENGTH * median, length)) for slot, length in lengths.items()}
 
 
-def dose_updates(reader: Reader, rules: Rules, current: Round, state: GlobalState) -> dict[int, Dosed]:
-    """Give by slot the updates of a round that can be looked at, with their doses."""
-    admitted = list_updates(reader, rules, current, state)
+def dose_updates(
+    reader: Reader, rules: Rules, current: Round, state: GlobalState, without: Collection[int] = ()
+) -> dict[int, Dosed]:
+    """Give by slot the updates of a round that can be looked at, with their doses; `without` slots known not to."""
+    admitted = list_updates(reader, rules, current, state, without)
     norms = {slot: compute_norm(state, update) for slot, update in admitted.items()}
     doses = compute_doses(norms, {slot: current.proposers[slot].weight for slot in admitted})
     return {slot: Dosed(state, admitted[slot], dose) for slot, dose in doses.items()}

@@ -8,8 +8,10 @@ from hashlib import sha256
 from math import inf
 from threading import Event
 
+from openflock.learn.train import TrainError
 from openflock.node.node import Node
 from openflock.node.recovery import rebuild_state
+from openflock.node.watch import TooLate
 from openflock.protocol.calls import Advance, Call, Claim, Leave, Withdraw
 from openflock.protocol.ports import BlobCorrupt, BlobMissing, Clock, Entry, Unreachable
 from openflock.protocol.round import is_complete
@@ -20,6 +22,7 @@ Duty = Callable[[State, int], Call | None]
 
 TURN = 3  # seconds of the chain's clock between one keeper's turn and the next one's
 ACTS = range(Phase.PROPOSE, Phase.FINISHED)  # the phases in which something is committed or opened
+OPTIONAL = "probe"  # the activity whose time ends earlier than its phase, so that what was done before is still sent
 AHEAD = (Phase.PUBLISH, Phase.PROBE, Phase.EXPOSE)  # in which a voter has time to fetch what it will judge
 
 
@@ -30,31 +33,33 @@ class Stopped(BaseException):
     """
 
 
-class TooLate(Exception):
-    """Work was left half done, because its phase is over."""
-
-
 @dataclass
 class Pace:
     """What long work looks at between two steps: whether anybody still wants it."""
 
     stop: Event
     until: float = inf  # on the monotonic clock
+    spare: float = inf  # until when there is time for what may be left out
 
-    def check(self) -> None:
+    def check(self, activity: str = "") -> None:
         """Raise Stopped or TooLate."""
         if self.stop.is_set():
             raise Stopped
-        if wall.monotonic() > self.until:
+        if wall.monotonic() > (self.spare if activity == OPTIONAL else self.until):
             raise TooLate(
                 "the phase ended before the work did: use a faster device, lower train.steps, or set probe = false"
             )
 
     @contextmanager
-    def watch(self, _activity: str) -> Iterator[None]:
+    def watch(self, activity: str) -> Iterator[None]:
         """Check before an activity; a node's Watch."""
-        self.check()
+        self.check(activity)
         yield
+
+    def set(self, left: float, phase: float) -> None:
+        """Say how many seconds are left of a phase of so many; the last sixth is for no optional work."""
+        self.until = wall.monotonic() + left
+        self.spare = self.until - phase / 6
 
 
 # --- To play -------------------------------------------------------------------------------------------------
@@ -67,22 +72,35 @@ class Player:
     node: Node
     read_log: Callable[[], Sequence[Entry]]  # the whole log, for who must compute the state again
     pace: Pace
+    _diverged: tuple[int, Phase] | None = None
 
     def __call__(self, state: State, now: int) -> Call | None:
         """Say what the node calls next; raise BlobMissing, BlobCorrupt or Unreachable while it may still be had."""
         acting = state.phase in ACTS
         if acting and now > state.deadline:
             return None
+        times = compute_phase_times(state.genesis.rules)
+        self.pace.set(state.deadline - now if acting else inf, times[state.phase])
         if has_part(state, self.node.identity.address) and acting:
             self._have_state(state)
         if state.phase == Phase.VOTE and is_patient(state, now):
             self.node.fetch_ahead(state)
-        self.pace.until = wall.monotonic() + state.deadline - now if acting else inf
-        call = self.node.decide(state)
+        call = self._decide(state)
         if call is None and state.phase in AHEAD:
             with suppress(BlobMissing, BlobCorrupt, Unreachable):  # it is asked for again when it is needed
                 self.node.fetch_ahead(state)
         return call
+
+    def _decide(self, state: State) -> Call | None:
+        """Decide; a training that diverged would do so again, with the same seed, and is not tried twice."""
+        place = state.round.number, state.phase
+        if place == self._diverged:
+            return None
+        try:
+            return self.node.decide(state)
+        except TrainError:
+            self._diverged = place
+            raise
 
     def _have_state(self, state: State) -> None:
         """Have the global state at hand, from the store or else from the updates that led to it."""

@@ -1,15 +1,13 @@
 """The examiner: score updates on the rows that the task's creator sealed, once they are open; all see the same."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from math import fsum, sqrt
+from math import fsum, isfinite, sqrt
 from typing import Final, TypeVar
 
-from jinja2 import TemplateError
-
 from openflock.learn.data import Row
-from openflock.learn.encode import encode_rows
+from openflock.learn.encode import can_encode
 from openflock.learn.evaluate import EvaluationSettings, Immeasurable, list_losses, relative_score
 from openflock.learn.model import Model
 from openflock.learn.sealed import MAX_SEALED_SIZE, BadSealed, decode_sealed
@@ -58,10 +56,18 @@ class Examiner:
         return self._fetched[1]
 
     def score_proposals(
-        self, model: Model, reader: Reader, rules: Rules, current: Round, base: Digest, me: Address
+        self,
+        model: Model,
+        reader: Reader,
+        rules: Rules,
+        current: Round,
+        base: Digest,
+        me: Address,
+        lost: Collection[int] = (),
     ) -> list[int | None]:
         """Score every slot of a round that builds on the state with digest `base`; None where that cannot be done.
 
+        `lost` are slots whose bytes are known not to be had.
         `grade` says what a score is. Rows that this task's tokenizer or template refuses are no rows: who sealed them
         must not be able to keep a voter from its ballot.
         """
@@ -70,11 +76,11 @@ class Examiner:
             rows = self.fetch_rows(reader, rules, current.number)
         except (BlobMissing, BlobCorrupt, Unreachable):
             return scores
-        if rows is None or not self._can_read(model, rows):
+        if rows is None or not all(can_encode(model.tokenizer, group, self.settings.max_length) for group in rows):
             return scores
         state = reader.fetch_state(base)
         bare, before = self._measure(model, rows, None), self._measure(model, rows, state)
-        updates = list_updates(reader, rules, current, state)
+        updates = list_updates(reader, rules, current, state, lost)
         clips = find_clips(state, current, updates)
         for slot, update in updates.items():
             if current.proposers[slot].node != me:
@@ -83,12 +89,6 @@ class Examiner:
                 score = grade(choose_rows(before, own), after, choose_rows(bare, own), own, rules)
                 scores[slot] = score if score is None else count_gain(score, clips.get(slot, Fraction(1)), rules)
         return scores
-
-    def _can_read(self, model: Model, rows: Rows) -> bool:
-        try:
-            return all(encode_rows(model.tokenizer, group, self.settings.max_length) for group in rows)
-        except (ValueError, TypeError, TemplateError):
-            return False
 
     def _measure(self, model: Model, rows: Rows, state: GlobalState | None) -> Losses:
         """Measure the losses of a state, or of the base itself."""
@@ -124,8 +124,8 @@ def grade(before: Losses, after: Losses, bare: Losses, domain: int, rules: Rules
         scores = [relative_score(*losses) for losses in zip(*sums, strict=True)]
     except Immeasurable:
         return None
-    if -rules.tolerance <= scores[domain] < rules.min_benefit:  # so all losses there are numbers
-        own_before, own_after, own_bare = (losses[domain] for losses in sums)
+    own_before, own_after, own_bare = (losses[domain] for losses in sums)
+    if isfinite(own_after) and -rules.tolerance <= scores[domain] < rules.min_benefit:
         slack = CERTAINTY * compute_error(before[domain], after[domain])
         if relative_score(own_before + slack, own_after, own_bare) >= rules.min_benefit:
             scores[domain] = rules.min_benefit

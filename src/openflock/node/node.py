@@ -13,7 +13,7 @@ from openflock.node.hearing import hear_clues
 from openflock.node.proposer import Proposer
 from openflock.node.reader import MAX_STATE_SIZE, Reader
 from openflock.node.searcher import Searcher
-from openflock.node.voter import Voter
+from openflock.node.voter import Voter, list_lost
 from openflock.protocol.acts import find_weight
 from openflock.protocol.ballot import Mark, compute_ballot, compute_sealed_word, get_mark
 from openflock.protocol.calls import Call, Commit, Confirm, Expose, Join, Opening, Publish, Reveal
@@ -50,7 +50,7 @@ class Identity:
     """Who a node is. `secret` follows from its key: salts are derived from it, so a crash loses none."""
 
     address: Address
-    secret: bytes
+    secret: bytes = field(repr=False)
     domain: int
     stake: int
 
@@ -233,7 +233,9 @@ class Node:
         salt = self.identity.compute_salt(state.genesis, current.number, act)
         if act == Act.BALLOT:
             marks = self.voter.mark_proposals(self.model, self.reader, rules, current, state.digest, me)
-            return Reveal(me, compute_ballot(marks), compute_sealed_word(self.examine(state, marks)), salt)
+            sealed = self.examine(state, marks)
+            marks = self.voter.flag_suspects(self.model, self.reader, rules, current, state.digest, me, marks)
+            return Reveal(me, compute_ballot(marks), compute_sealed_word(sealed), salt)
         try:
             merge = self.voter.merge(self.reader, rules, current, state.digest, state.merged)
         except (BlobMissing, BlobCorrupt, Inadmissible):
@@ -244,12 +246,13 @@ class Node:
         veto = self.voter.is_harmful(self.model, self.reader, rules, state.digest, candidate)
         return Confirm(me, merged, merge.duplicates, veto, salt)
 
-    def examine(self, state: State, _marks: Sequence[Mark]) -> Sequence[int | None]:
-        """Score every slot on the sealed rows, where there are any; its own marks do not matter."""
+    def examine(self, state: State, marks: Sequence[Mark]) -> Sequence[int | None]:
+        """Score every slot on the sealed rows, where there are any; of its own marks it matters what was lost."""
         if self.examiner is None:
             return ()
         rules, me = state.genesis.rules, self.identity.address
-        return self.examiner.score_proposals(self.model, self.reader, rules, state.round, state.digest, me)
+        lost = list_lost(marks)
+        return self.examiner.score_proposals(self.model, self.reader, rules, state.round, state.digest, me, lost)
 
     def _serve_on(self, state: State) -> None:
         """Put accepted updates that some voter could not fetch where all look.

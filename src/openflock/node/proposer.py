@@ -44,7 +44,8 @@ class Proposer:
         """Train what the round trains, also against the clues, and encode the update to the state."""
         with self.watch("training"):
             rows = take_rows(self.rows, self.settings, state.step)
-            trained = self.train_rows(model, state, vaccinate(rows, clues, seed), seed)
+            rows = vaccinate(model.tokenizer, rows, clues, seed, self.settings.max_length)
+            trained = self.train_rows(model, state, rows, seed)
         delta = compute_delta(state, trained)
         if self.tamper:
             return encode_update(make_update(state, hold(state, self.tamper(delta))))

@@ -1,8 +1,10 @@
 """The voter: admit, evaluate on private rows, mark each proposal, and attest what the marks lead to."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from typing import Final
 
 from openflock.learn.data import Row
 from openflock.learn.evaluate import EvaluationSettings, Immeasurable, compute_loss, relative_score
@@ -13,7 +15,7 @@ from openflock.node.hearing import read_clues
 from openflock.node.notebook import Notebook
 from openflock.node.reader import Reader
 from openflock.node.shares import count_gain, find_clips, find_share
-from openflock.node.watch import Watch, watch_nothing
+from openflock.node.watch import TooLate, Watch, watch_nothing
 from openflock.protocol.ballot import Mark
 from openflock.protocol.ports import BlobCorrupt, BlobMissing, Unreachable
 from openflock.protocol.rules import Rules
@@ -23,6 +25,8 @@ from openflock.update.aggregate import compute_share
 from openflock.update.codec import Update, get_digest
 from openflock.update.fixed import GlobalState
 from openflock.update.merge import Merge, compute_merge
+
+LOST: Final = Flag.UNAVAILABLE | Flag.INADMISSIBLE
 
 
 @dataclass
@@ -47,9 +51,28 @@ class Voter:
         ]
         for slot, clip in self._find_clips(reader, rules, current, base, marks).items():
             marks[slot] = replace(marks[slot], score=count_gain(marks[slot].score, clip, rules))
-        for slot in self._list_suspects(model, reader, rules, current, base, me):
-            marks[slot] = replace(marks[slot], flags=marks[slot].flags | Flag.SUSPECT)
         return marks
+
+    def flag_suspects(
+        self,
+        model: Model,
+        reader: Reader,
+        rules: Rules,
+        current: Round,
+        base: Digest,
+        me: Address,
+        marks: Sequence[Mark],
+    ) -> list[Mark]:
+        """Flag among its marks the slots against which a witness holds here.
+
+        The last work of a ballot, since whoever accuses can make much of it: when its time is over, what was not tested
+        yet is not flagged, and the ballot is sent all the same. The dearest witnesses are tested first.
+        """
+        flagged = list(marks)
+        with suppress(TooLate):
+            for slot in self._list_suspects(model, reader, rules, current, base, me, list_lost(marks)):
+                flagged[slot] = replace(marks[slot], flags=marks[slot].flags | Flag.SUSPECT)
+        return flagged
 
     def _find_clips(
         self, reader: Reader, rules: Rules, current: Round, base: Digest, marks: Sequence[Mark]
@@ -57,20 +80,27 @@ class Voter:
         """Find by slot what the clip would leave of a length; what could not be had is not asked for again."""
         if not current.proposals:
             return {}
-        state, lost = reader.fetch_state(base), Flag.UNAVAILABLE | Flag.INADMISSIBLE
-        without = [slot for slot, mark in enumerate(marks) if mark.flags & lost]
-        return find_clips(state, current, list_updates(reader, rules, current, state, without))
+        state = reader.fetch_state(base)
+        return find_clips(state, current, list_updates(reader, rules, current, state, list_lost(marks)))
 
     def _list_suspects(
-        self, model: Model, reader: Reader, rules: Rules, current: Round, base: Digest, me: Address
-    ) -> list[int]:
+        self,
+        model: Model,
+        reader: Reader,
+        rules: Rules,
+        current: Round,
+        base: Digest,
+        me: Address,
+        lost: Collection[int],
+    ) -> Iterator[int]:
         """List the slots against which a witness holds here; one that cannot be read or tested proves nothing."""
         if not current.witnesses:
-            return []
-        state = reader.fetch_state(base)
-        dosed = dose_updates(reader, rules, current, state)
+            return
+        dosed = dose_updates(reader, rules, current, reader.fetch_state(base), lost)
         accused = [slot for slot in current.witnesses if slot in dosed and current.proposers[slot].node != me]
-        return [slot for slot in accused if self._uphold(model, reader, dosed[slot], current.witnesses[slot])]
+        for slot in sorted(accused, key=lambda slot: -max(each.bond for each in current.witnesses[slot])):
+            if self._uphold(model, reader, dosed[slot], current.witnesses[slot]):
+                yield slot
 
     def _mark_slot(
         self, model: Model, reader: Reader, rules: Rules, current: Round, base: Digest, slot: int, *, own: bool
@@ -91,10 +121,11 @@ class Voter:
             return Mark(flags=Flag.ABSTAIN)
 
     def _uphold(self, model: Model, reader: Reader, dosed: Dosed, witnesses: Sequence[Witness]) -> bool:
-        for clue in read_clues(reader.store, witnesses):
-            with self.watch("probe"):
-                upheld = is_upheld(model, dosed.move, self.rows, clue, self.settings)
-            if upheld:
+        for witness in witnesses:
+            with self.watch("probe"):  # before the blob is asked for: one that is nowhere takes its time, too
+                clues = list(read_clues(reader.store, [witness]))
+                upheld = [clue for clue in clues if is_upheld(model, dosed.move, self.rows, clue, self.settings)]
+            for clue in upheld:
                 if self.notebook:
                     self.notebook.note(clue, tested=True)
                 return True
@@ -142,3 +173,8 @@ class Voter:
         with self.watch("evaluation"):
             model.load_state(state)
             return compute_loss(model, self.rows, self.settings)
+
+
+def list_lost(marks: Sequence[Mark]) -> list[int]:
+    """List the slots whose bytes could not be had or not be read; they are not asked for again in a round."""
+    return [slot for slot, mark in enumerate(marks) if mark.flags & LOST]
