@@ -40,6 +40,7 @@ class Pace:
     stop: Event
     until: float = inf  # on the monotonic clock
     spare: float = inf  # until when there is time for what may be left out
+    patience: float = inf  # until when a blob is waited for; a third of a phase is for work
 
     def check(self, activity: str = "") -> None:
         """Raise Stopped or TooLate."""
@@ -59,7 +60,7 @@ class Pace:
     def set(self, left: float, phase: float) -> None:
         """Say how many seconds are left of a phase of so many; the last sixth is for no optional work."""
         self.until = wall.monotonic() + left
-        self.spare = self.until - phase / 6
+        self.spare, self.patience = self.until - phase / 6, self.until - phase / 3
 
 
 # --- To play -------------------------------------------------------------------------------------------------
@@ -87,7 +88,8 @@ class Player:
             self.node.fetch_ahead(state)
         call = self._decide(state)
         if call is None and state.phase in AHEAD:
-            with suppress(BlobMissing, BlobCorrupt, Unreachable):  # it is asked for again when it is needed
+            self.pace.patience = 0  # it is on its way then, and asked for again when it is needed
+            with suppress(BlobMissing, BlobCorrupt, Unreachable):
                 self.node.fetch_ahead(state)
         return call
 

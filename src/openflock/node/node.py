@@ -3,6 +3,7 @@
 import hmac
 import json
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from hashlib import sha256
 
@@ -26,14 +27,17 @@ from openflock.protocol.types import (
     Flag,
     Genesis,
     Phase,
+    Proposal,
     State,
     commit_phase,
     open_phase,
 )
 from openflock.update.admission import Inadmissible
 from openflock.update.codec import decode_state, encode_update
+from openflock.update.fixed import GlobalState
 from openflock.update.merge import list_accepted
 
+MOST_PROPOSALS = 16  # of a round
 VACCINES = 6  # clues, the last to fire, that an update is trained against
 
 OPENINGS: dict[Act, type[Opening]] = {
@@ -104,23 +108,28 @@ class Node:
         What was admitted once is remembered, so that a store may fail when the vote begins. Raises BlobMissing,
         BlobCorrupt or Unreachable if some of it lacks.
         """
-        me, current, failure = self.identity.address, state.round, None
+        me, current = self.identity.address, state.round
         if not find_weight(current.voters, me) or (Act.BALLOT, me) in current.commitments:
             return
         base, ceiling = self.reader.fetch_state(state.digest), state.genesis.rules.norm_ceiling
-        for slot, proposal in current.proposals.items():
-            try:
-                if current.proposers[slot].node != me:
-                    self.reader.admit(base, proposal, ceiling)
-            except Inadmissible:
-                continue
-            except (BlobMissing, BlobCorrupt, Unreachable) as error:
-                failure = error
+        others = [each for slot, each in current.proposals.items() if current.proposers[slot].node != me]
+        with ThreadPoolExecutor(MOST_PROPOSALS) as pool:  # one that trickles in must not keep the others waiting
+            failures = list(pool.map(lambda proposal: self._try_admit(base, proposal, ceiling), others))
         self.reader.recall(base, state.merged)
         if self.examiner and state.phase >= Phase.PROBE:
             self.examiner.fetch_rows(self.reader, state.genesis.rules, current.number)
-        if failure:
+        for failure in filter(None, failures):
             raise failure
+
+    def _try_admit(self, base: GlobalState, proposal: Proposal, ceiling: int) -> Exception | None:
+        """Admit an update, and say why it could not be had."""
+        try:
+            self.reader.admit(base, proposal, ceiling)
+        except Inadmissible:
+            return None
+        except (BlobMissing, BlobCorrupt, Unreachable) as error:
+            return error
+        return None
 
     def _commit(self, state: State, act: Act) -> Call | None:
         me, number = self.identity.address, state.round.number

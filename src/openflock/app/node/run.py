@@ -34,6 +34,7 @@ from openflock.node.daemon import Daemon
 from openflock.node.duties import Duty, Keeper, Pace, Player, Stopped, settle_up
 from openflock.node.node import Identity, Node
 from openflock.node.reader import Reader
+from openflock.node.timely import Timely
 from openflock.protocol.calls import Call, Settled
 from openflock.protocol.ports import BlobCorrupt, BlobMissing, BlobStore, Unreachable
 from openflock.protocol.replay import Divergence, Step
@@ -58,7 +59,8 @@ def run_node(plan: Plan, account: LocalAccount) -> None:
         stop = stack.enter_context(catch_signals(log))
         ground = survey(stack, plan, account, directory)
         log.info("starts", node=me, task=plan.task, directory=str(directory), pid=os.getpid())
-        pace, store = Pace(stop), Counted(ground.store)
+        pace = Pace(stop)
+        store = Counted(Timely(ground.store, pace))
         node = build_node(ground, account, directory, pace, log, store)
         openings = preflight.list_openings(plan.chest, ground.job, ground.store)
         # First, since a voter must not wait for what it is to open itself; and last, so that a failure is told.
