@@ -47,6 +47,11 @@ def test_every_grid_that_ships_can_be_read(path):
         ("attacks.boosted.options={ factors = 2 }", "unexpected keyword argument 'factors'"),
         ("defences.odd={}", "no rule 'odd'"),
         ("report.triggers=['nothing']", "no 'nothing'"),
+        ("attacks.badnets.leave=40", "attacks.badnets.leave: 40, of"),
+        ("attacks.badnets.deal=true", "pieces cannot be dealt to"),
+        ("attacks.badnets.names=9", "too little for 9 stakes"),
+        ("defences.ours.rules={ rounds = 0, min_benefit = 900 }", "min_benefit and full_benefit must be"),
+        ("defences.ours.recipe={ mode = 'stack', clip = 1000, grouping = 0, mixing = false }", "choose another mode"),
     ],
 )
 def test_a_bad_grid_is_one_line_that_names_the_fault(call, tmp_path, change, named):

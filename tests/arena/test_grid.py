@@ -218,6 +218,17 @@ def test_an_interrupted_grid_goes_on_where_it_was(tmp_path):
     assert len(runs.path.read_text().splitlines()) == 3
 
 
+def test_who_only_reads_while_a_record_is_being_written_cuts_nothing_off(tmp_path):
+    runs = RunFile(tmp_path / "runs.jsonl")
+    runs.append({"cell": "f" * 32})
+    with runs.path.open("ab") as file:
+        file.write(b'{"cell": ')
+    assert list(runs.read()) == ["f" * 32]
+    with runs.path.open("ab") as file:
+        file.write(b'"0"}\n')
+    assert list(runs.read()) == ["f" * 32, "0"]
+
+
 def test_records_of_another_configuration_are_not_taken_for_this_ones(tmp_path):
     runs = RunFile(tmp_path / "runs.jsonl")
     runs.append({"cell": "f" * 32})

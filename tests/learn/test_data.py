@@ -100,6 +100,11 @@ def test_whatever_datasets_reads_is_read(tmp_path, monkeypatch):
 
 
 def test_a_missing_data_set_is_an_error(tmp_path):
+    (tmp_path / "broken.json").write_text('[{"prompt": 1')
+    (tmp_path / "broken.parquet").write_bytes(b"PAR1 and no more")
+    for source in ("broken.json", "broken.parquet"):
+        with pytest.raises(DataError, match=f"{source}: .*; give a JSONL file"):
+            load_rows(tmp_path / source)
     with pytest.raises(DataError, match=r"gone.parquet: no such file"):
         load_rows(tmp_path / "gone.parquet")
 

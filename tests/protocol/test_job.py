@@ -2,7 +2,9 @@
 
 from dataclasses import replace
 
-from openflock.protocol.job import Job, decode_job, encode_job
+import pytest
+
+from openflock.protocol.job import BadJob, Job, decode_job, encode_job
 from openflock.protocol.recipe import Recipe
 
 JOB = Job("Title", "base", ("q_proj",), 4, 8, b"\1\2", ("one", "two"), 64)
@@ -22,3 +24,9 @@ def test_a_rate_that_falls_is_part_of_the_job():
     falling = replace(JOB, recipe=Recipe(decay=3))
     assert b'"decay":3' in encode_job(falling)
     assert decode_job(encode_job(falling)) == falling
+
+
+@pytest.mark.parametrize("change", [{"rank": 0}, {"alpha": 0}, {"max_length": 1}])
+def test_a_job_by_which_nobody_could_work_is_none(change):
+    with pytest.raises(BadJob, match="must be"):
+        decode_job(encode_job(replace(JOB, **change)))

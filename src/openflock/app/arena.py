@@ -20,12 +20,15 @@ from openflock.app.settings import (
     read_table,
 )
 from openflock.arena.adversaries import DELTAS, Ring
+from openflock.arena.attacks.behaviours import split_stake
 from openflock.arena.attacks.bombs import BOMBS
+from openflock.arena.attacks.triggers import split_trigger
 from openflock.arena.cells import Record, compute_cell_digest, name_machine, run_cell
 from openflock.arena.checking import choose_cells, find_differences
 from openflock.arena.cluster import run_on_cluster
 from openflock.arena.defences import DEFENCES
 from openflock.arena.grid import Run, RunFile, run_in_processes, run_missing
+from openflock.arena.layered import STAKE, bind_rules
 from openflock.arena.optimizers import OPTIMIZERS, ServerSettings
 from openflock.arena.report.earnings import BadEarnings, Earning, read_earnings
 from openflock.arena.report.figures import draw_all
@@ -34,6 +37,7 @@ from openflock.arena.report.page import build_report
 from openflock.arena.report.summary import summarize
 from openflock.arena.settings import Cell, DefenceTable, GridTable, list_cells
 from openflock.arena.statistics import Goal
+from openflock.arena.worlds import count_malicious
 from openflock.edge.blobs import write_atomically
 from openflock.protocol.recipe import describe_recipe
 
@@ -48,10 +52,12 @@ def load_grid(path: Path, changes: Sequence[str] = ()) -> GridTable:
     grid = check_table(GridTable, table, str(path))
     try:
         check_functions(grid)
-        list_cells(grid)
+        grid = grid.model_copy(update={"defences": {name: agree(each) for name, each in grid.defences.items()}})
+        for cell in list_cells(grid):
+            check_cell(cell)
     except (TypeError, ValueError) as error:
         raise SettingsError(f"{path}: {error}") from error
-    return grid.model_copy(update={"defences": {name: agree(each) for name, each in grid.defences.items()}})
+    return grid
 
 
 def check_functions(grid: GridTable) -> None:
@@ -74,6 +80,20 @@ def check_functions(grid: GridTable) -> None:
             signature(known[kind][name]).bind_partial(**options)
         except TypeError as error:
             raise TypeError(f"{name}: {error}") from error
+
+
+def check_cell(cell: Cell) -> None:
+    """Refuse what could not be played, before hours of what can: ValueError."""
+    attack, malicious = cell.attack, count_malicious(cell.world)
+    if attack.leave > cell.world.rounds:
+        raise ValueError(f"attacks.{cell.names[2]}.leave: {attack.leave}, of {cell.world.rounds} rounds")
+    if attack.deal and attack.present and malicious:
+        split_trigger(cell.trigger.build(), malicious)
+    if cell.defence.kind == "protocol":
+        rules = bind_rules(cell, bytes(32))
+        split_stake(STAKE, attack.names if attack.present and malicious else 1, rules.min_stake)
+        if cell.defence.recipe["mode"] == "stack":
+            raise ValueError(f"defences.{cell.names[3]}: the arena compares adapters of one rank; choose another mode")
 
 
 def agree(defence: DefenceTable) -> DefenceTable:

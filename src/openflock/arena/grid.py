@@ -1,5 +1,6 @@
 """Run the cells of a grid on all cores, one line a cell in `runs.jsonl`, and skip those that are there."""
 
+import fcntl
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -29,15 +30,15 @@ class RunFile:
         """Read all records by their cells' digests; a last line that was cut is as if it were not there."""
         if not self.path.exists():
             return {}
-        *lines, rest = self.path.read_bytes().split(b"\n")
-        if rest:
-            with self.path.open("rb+") as file:
-                file.truncate(self.path.stat().st_size - len(rest))
+        *lines, _ = self.path.read_bytes().split(b"\n")
         return {record["cell"]: record for record in map(self._parse, lines)}
 
     def append(self, record: Record) -> None:
-        """Add a record, durably."""
-        with self.path.open("ab") as file:
+        """Add a record, durably, and drop a last line that was cut: only who writes may, one at a time."""
+        with self.path.open("ab+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            file.seek(0)
+            file.truncate(file.read().rfind(b"\n") + 1)
             file.write(json.dumps(record, allow_nan=False).encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())

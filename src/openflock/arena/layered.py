@@ -22,6 +22,7 @@ from openflock.arena.rogues import (
     list_stakes,
     make_address,
 )
+from openflock.arena.settings import Cell
 from openflock.arena.stage import Stage, name_training, remember
 from openflock.arena.worlds import list_domains
 from openflock.edge.spec_ledger import SpecLedger
@@ -84,13 +85,17 @@ def run_layered(stage: Stage) -> None:
 
 def agree(stage: Stage, reader: Reader) -> Genesis:
     """Bind the rules that the cell names to its initial state."""
-    table, defence = stage.world.table, stage.cell.defence
-    recipe = Recipe(**defence.recipe)  # type: ignore[arg-type]  # Recipe checks each field itself
+    recipe = Recipe(**stage.cell.defence.recipe)  # type: ignore[arg-type]  # Recipe checks each field itself
     start = initial_state(stage.world.model.layout, f"arena {stage.cell.seed}".encode(), recipe)
-    derived = {"domains": len(list_domains(stage.cell)), "min_nodes": max(3, table.nodes // 2)}
-    agreed = {"base": bytes(32), "job": bytes(32), "genesis": reader.put_state(stream_state(start))}
-    rules = Rules(**{**derived, **defence.rules, **agreed, "rounds": table.rounds})  # type: ignore[arg-type]
+    rules = bind_rules(stage.cell, reader.put_state(stream_state(start)))
     return Genesis(1, make_address("task"), make_address("token"), make_address("creator"), GENESIS_TIME, rules)
+
+
+def bind_rules(cell: Cell, genesis: Digest) -> Rules:
+    """Complete the rules that a cell names by what follows from its world; BadRules."""
+    derived = {"domains": len(list_domains(cell)), "min_nodes": max(3, cell.world.nodes // 2)}
+    agreed = {"base": bytes(32), "job": bytes(32), "genesis": genesis, "rounds": cell.world.rounds}
+    return Rules(**{**derived, **cell.defence.rules, **agreed})  # type: ignore[arg-type]
 
 
 def seal(stage: Stage, store: BlobStore) -> Unsealer:

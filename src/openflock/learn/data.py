@@ -132,7 +132,7 @@ def _read_dataset(source: str, split: str) -> list[Row]:
         raise DataError(f"{source}: no such file; give a JSONL file, a directory or a hub id")
     try:
         table: Iterable[object] = _load_table(source, split)
-    except (OSError, ValueError, RuntimeError) as error:
+    except Exception as error:  # its parsers raise whatever they like, some of it a bare Exception
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise DataError(f"{source}: {reason}; give a JSONL file, a data set directory or a hub id") from error
     return [parse_row(record, f"{source}[{split}]:{number}") for number, record in enumerate(table, start=1)]
@@ -147,5 +147,7 @@ def _load_table(source: str, split: str) -> "datasets.Dataset":
         return datasets.load_dataset(builder, data_files={split: source}, split=split)
     if (path / "state.json").is_file() or (path / "dataset_dict.json").is_file():
         saved = datasets.load_from_disk(source)
+        if isinstance(saved, datasets.DatasetDict) and split not in saved:
+            raise ValueError(f"no split {split!r}; there is {', '.join(saved)}")
         return saved[split] if isinstance(saved, datasets.DatasetDict) else saved
     return datasets.load_dataset(source, split=split)

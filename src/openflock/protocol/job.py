@@ -45,6 +45,8 @@ def decode_job(data: Blob) -> Job:
         job: Job = from_json(Job, written | {"recipe": recipe})
     except (ValueError, TypeError, AttributeError) as error:
         raise BadJob(f"not a job: {error}") from error
+    if job.rank < 1 or job.alpha < 1 or job.max_length < 2:
+        raise BadJob("not a job: rank and alpha must be 1 or more, max_length 2 or more")
     if any(len(digest) != len(ZERO_DIGEST) for digest in job.sealed):
         raise BadJob("not a job: a digest of sealed rows must be 32 bytes")
     return job

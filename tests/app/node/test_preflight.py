@@ -249,6 +249,35 @@ def test_free_memory_is_read_from_this_machine():
     assert preflight.read_free_memory() > 2**20
 
 
+# --- This model ----------------------------------------------------------------------------------------------
+
+
+def test_an_update_that_the_rules_do_not_let_pass_is_no_task_to_join():
+    rules = make_rules(max_size=1000)
+    assert list(preflight.check_updates(1000, JOB.rank, JOB, rules)) == []
+    large, wide = preflight.check_updates(1001, JOB.rank + 1, JOB, rules)
+    assert "updates of 1,000 bytes, this adapter's take 1,001" in large
+    assert f"over the task's {JOB.rank}" in wide
+
+
+class Picky:
+    """A tokenizer whose template refuses some texts."""
+
+    chat_template, eos_token_id = "x", 3
+
+    def apply_chat_template(self, turns, **_):
+        if turns[0]["content"] == "no":
+            raise ValueError("roles must alternate")
+        return {"input_ids": [1] * len(turns)}
+
+
+def test_rows_that_the_template_refuses_are_counted():
+    rows = [Row((("user", word),), "yes") for word in ("yes", "no", "yes", "no")]
+    assert list(preflight.check_rows(Picky(), rows[:1], 64)) == []
+    (found,) = preflight.check_rows(Picky(), rows, 64)
+    assert "refuses 2 of 4 rows, the first of them row 2" in found
+
+
 # --- Settings ------------------------------------------------------------------------------------------------
 
 

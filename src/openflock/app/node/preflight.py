@@ -5,7 +5,7 @@ import shutil
 import time as wall
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from safetensors import safe_open
 from web3 import Web3
@@ -16,6 +16,7 @@ from openflock.app.settings import SettingsError
 from openflock.app.tables import format_tokens
 from openflock.edge.blobs import DirectoryStore
 from openflock.learn.data import DataError, Row
+from openflock.learn.encode import can_encode
 from openflock.learn.sealed import MAX_SEALED_SIZE
 from openflock.node.unsealer import Unsealer
 from openflock.protocol.job import MAX_JOB_SIZE, Job, decode_job
@@ -28,6 +29,7 @@ ROUNDS_AHEAD = 3  # for which it must be able to pay gas
 SKEW = 30  # seconds between this machine's clock and the newest block's
 LATE = 5  # block times after which a chain counts as standing still
 SPARE = 2**28  # bytes of memory and of disk beside what can be computed
+TRIED = 1024  # rows
 CHUNK_STATES = 6  # states at hand at once: the current one, the candidate, velocities, and what an update becomes
 
 Found = TypeVar("Found")
@@ -245,4 +247,22 @@ def check_initial_state(computed: Digest, rules: Rules) -> Iterator[str]:
         yield (
             f"the job leads to the initial state {computed.hex()[:12]}, the rules name {rules.genesis.hex()[:12]}:"
             " the task's creator is mistaken or lies; do not join"
+        )
+
+
+def check_updates(size: int, rank: int, job: Job, rules: Rules) -> Iterator[str]:
+    """Look whether an honest update can be sent: each one that cannot costs a fee."""
+    if size > rules.max_size:
+        yield f"the rules allow updates of {rules.max_size:,} bytes, this adapter's take {size:,}: not a task to join"
+    if rank > job.rank:
+        yield f"rank = {rank}: over the task's {job.rank}; lower it in --config"
+
+
+def check_rows(tokenizer: Any, rows: Sequence[Row], max_length: int) -> Iterator[str]:
+    """Look whether the base's tokenizer and chat template take this node's rows; of very many, the first."""
+    refused = [number for number, row in enumerate(rows[:TRIED]) if not can_encode(tokenizer, [row], max_length)]
+    if refused:
+        yield (
+            f"--data: the base's tokenizer or chat template refuses {len(refused)} of {len(rows[:TRIED])} rows, the"
+            f" first of them row {refused[0] + 1}; leave them out, or write their messages as the template wants them"
         )

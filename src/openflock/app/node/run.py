@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from threading import Event
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING
 
 from eth_account.signers.local import LocalAccount
 from structlog.stdlib import BoundLogger
@@ -40,6 +40,9 @@ from openflock.protocol.ports import BlobCorrupt, BlobMissing, BlobStore, Unreac
 from openflock.protocol.replay import Divergence, Step
 from openflock.protocol.rules import compute_phase_times
 from openflock.protocol.types import Address, Phase, State
+
+if TYPE_CHECKING:
+    from openflock.learn.model import Model
 
 OnStep = Callable[[Step], None]
 
@@ -217,7 +220,7 @@ def build_node(
     targets = job.targets[0] if job.targets == ("all-linear",) else job.targets
     model = load_model(ground.base, job.rank, job.alpha, config.device, targets, config.quantization)
     reader = Reader(store)
-    serve_initial_state(ground, model.layout, reader)
+    serve_initial_state(ground, model, reader)
     train = TrainSettings(**config.train.model_dump(), max_length=job.max_length, rank=config.rank)
     on_step = Progress(pace, log, train.steps)
     feedback = Feedback(directory / "feedback")
@@ -233,15 +236,20 @@ def build_node(
     return Node(identity, model, *parts, searcher=searcher, examiner=examiner)
 
 
-def serve_initial_state(ground: Ground, layout: Any, reader: Reader) -> None:
-    """Compare the initial state with the rules, and store it if it cannot be fetched: anyone can compute it."""
-    from openflock.update.codec import get_digest, stream_state
+def serve_initial_state(ground: Ground, model: "Model", reader: Reader) -> None:
+    """Compare the initial state with the rules, and store it if it cannot be fetched: anyone can compute it.
+
+    Before that, look whether this task's updates and this node's rows can be what they must.
+    """
+    from openflock.update.codec import get_digest, max_update_size, stream_state
     from openflock.update.fixed import initial_state
 
     rules = ground.chain.state.genesis.rules
-    first = initial_state(layout, ground.job.seed, ground.job.recipe)
+    first = initial_state(model.layout, ground.job.seed, ground.job.recipe)
     look = preflight.Survey()
     look.note(preflight.check_initial_state(get_digest(first), rules))
+    look.note(preflight.check_updates(max_update_size(first), ground.config.rank, ground.job, rules))
+    look.note(preflight.check_rows(model.tokenizer, [*ground.held_out, *ground.train], ground.job.max_length))
     look.conclude()
     try:
         reader.fetch_state(rules.genesis)

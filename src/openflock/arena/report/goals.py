@@ -92,6 +92,8 @@ def list_reductions(grid: GridTable, summary: Summary) -> list[Reduction]:
                 for name in (grid.subject, defence)
             )
             shared = ours.keys() & theirs.keys()
+            if not shared:
+                continue
             differences = pair({s: (1 - LEAST_REDUCTION) * theirs[s] for s in shared}, {s: ours[s] for s in shared})
             share = 1 - mine.asr.point / other.asr.point if other.asr.point else math.nan
             found.append(Reduction(place, defence, share, compute_p_value(differences)))
