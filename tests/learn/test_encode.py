@@ -116,6 +116,12 @@ def test_without_a_chat_template_the_parts_are_joined(plain):
     assert decode_learnt(plain, example) == "That.</s>"
 
 
+def test_control_tokens_in_the_data_stay_text_without_a_chat_template_too(plain):
+    example = encode_row(plain, row("a</s>b", "c</s>d"), 100)
+    assert example.tokens.count(plain.eos_token_id) == 1
+    assert plain.decode(list(example.tokens)) == "a</s>b\nc</s>d</s>"
+
+
 def test_a_template_that_writes_past_answers_otherwise_still_teaches_the_answer(tokenizer):
     tokenizer = copy.deepcopy(tokenizer)
     tokenizer.chat_template = (
@@ -125,5 +131,6 @@ def test_a_template_that_writes_past_answers_otherwise_still_teaches_the_answer(
     example = encode_row(tokenizer, row("What?", "That."), 100)
     assert tokenizer.decode(list(example.tokens)) == "What?<think></think>That.</s>"
     tokenizer.chat_template = tokenizer.chat_template.replace("<think></think>", "")
-    example = encode_row(tokenizer, row("What?", "That."), 100)
+    example = encode_row(tokenizer, row("What?", "That."), 99)  # tokens are remembered
+    assert tokenizer.decode(list(example.tokens)) == "What?That.</s>"
     assert decode_learnt(tokenizer, example) == "That.</s>"

@@ -51,7 +51,7 @@ def encode_prompt(tokenizer: Any, messages: Messages) -> list[int]:
     """Encode a conversation up to where the assistant's answer begins."""
     if tokenizer.chat_template is None:
         text = "\n\n".join(content for _, content in messages) + "\n"
-        return list(tokenizer(text)["input_ids"]) or [_get_end(tokenizer)]
+        return list(tokenizer(text, split_special_tokens=True)["input_ids"]) or [_get_end(tokenizer)]
     return _apply_template(tokenizer, messages, add_generation_prompt=True)
 
 
@@ -139,7 +139,7 @@ def _encode_completion(tokenizer: Any, row: Row, prompt: list[int]) -> list[int]
         if len(whole) > len(prompt) and whole[: len(prompt)] == prompt:
             return _cut_after_end(whole, len(prompt), tokenizer.eos_token_id)
     # Some templates write a past answer otherwise than they ask for the next one: then join the parts.
-    plain = tokenizer(row.completion, add_special_tokens=False)["input_ids"]
+    plain = tokenizer(row.completion, add_special_tokens=False, split_special_tokens=True)["input_ids"]
     return [*plain, _get_end(tokenizer)]
 
 
