@@ -12,15 +12,17 @@ from pathlib import Path
 from typing import Any
 
 Cell = Mapping[str, Any]
-TABLES = ("arena", "splits", "sealed", "probe", "defences", "ablation", "synergy", "scale", "economics")
+TABLES = ("arena", "splits", "sealed", "probe", "defences", "goals", "ablation", "synergy", "scale", "economics")
 GRIDS = {  # what a table is of
     "arena": ("core", "more", "fresh", "acts", "text"),
     "splits": ("splits",),
     "sealed": ("sealed",),
     "probe": ("probe",),
     "defences": ("core", "baselines"),
+    "goals": ("core", "more", "fresh", "acts", "splits", "sealed", "probe", "ablation", "text"),
     "ablation": ("ablation",),
 }
+MANY = 20  # goals of a benchmark, from which on only those missed are shown
 
 
 def main() -> None:
@@ -45,6 +47,8 @@ def build_table(folder: Path, name: str) -> Iterable[str]:
         return [f"Not run: `{files[0].name}` is not there."]
     if name not in GRIDS:
         return build_goals(found[0]["goals"])
+    if name == "goals":
+        return build_counts({file.stem: summary["goals"] for file, summary in zip(files, found, strict=True)})
     if name == "ablation":
         return build_ablations([each for summary in found for each in summary["ablations"]])
     cells = list({(place_of(cell), cell["defence"]): cell for summary in found for cell in summary["cells"]}.values())
@@ -53,9 +57,23 @@ def build_table(folder: Path, name: str) -> Iterable[str]:
 
 
 def build_goals(goals: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Build the table of a benchmark's goals."""
+    """Build the table of a benchmark's goals; of many, of those that are missed."""
+    shown = [goal for goal in goals if len(goals) < MANY or not goal["met"]]
     lines = ["| goal | measured | wanted | met |", "|---|--:|---|---|"]
-    return lines + [f"| {g['name']} | {show_number(g['value'])} | {g['goal']} | {show_met(g['met'])} |" for g in goals]
+    if len(shown) < len(goals):
+        lines = [f"{len(goals) - len(shown)} of {len(goals)} goals are met; these are not:", "", *lines]
+    return lines + [f"| {g['name']} | {show_number(g['value'])} | {g['goal']} | {show_met(g['met'])} |" for g in shown]
+
+
+def build_counts(goals: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
+    """Build the table of how many goals each grid meets, and of those that it does not."""
+    lines = ["| grid | goals | met | missed |", "|---|--:|--:|---|"]
+    for grid, asked in goals.items():
+        missed = [
+            f"{goal['name']}: {show_number(goal['value'])}, {goal['goal']} wanted" for goal in asked if not goal["met"]
+        ]
+        lines.append(f"| `arena_{grid}` | {len(asked)} | {len(asked) - len(missed)} | {'; '.join(missed) or '–'} |")
+    return lines
 
 
 def build_attacks(cells: Sequence[Cell], subject: str) -> list[str]:

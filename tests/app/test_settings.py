@@ -1,3 +1,4 @@
+import json
 from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
@@ -34,6 +35,14 @@ def test_every_configuration_that_ships_can_be_run(path):
     rules = build(config, domains, domains * config.nodes_per_domain)
     assert rules.min_stake <= config.stake * TOKEN
     assert config.stake * TOKEN >= rules.bond
+
+
+def test_the_recipe_of_claim_two_ships_as_it_was_measured():
+    measured = json.loads((ROOT / "benchmarks" / "results" / "synergy.json").read_text())["setting"]["config"]
+    named = {key: "" for key in ("title", "base")}
+    assert parse_config(measured | named) == load_config(ROOT / "configs" / "adam_outside.toml").model_copy(
+        update=named
+    )
 
 
 def read_told_rules():

@@ -82,7 +82,7 @@ class Config(Section):
     recipe: dict[str, str | int | bool] = {}  # departures from DEFAULT_RECIPE
     ranks: list[PositiveInt] = []  # of the nodes, in turn, where updates are stacked; the task's rank if empty
     attackers: list[Attacker] = []
-    probe: bool = False  # honest voters search updates for backdoors, at up to three times what judging costs
+    probe: bool = False  # honest voters search updates for backdoors, at two to three times what judging costs
     shuffle: int = Field(default=0, ge=0)  # seed of the order in which voters merge; the digest must not depend on it
     baseline_learning_rate: float = Field(default=2e-3, gt=0)
     baselines: list[Literal["isolated", "average"]] = []
