@@ -1,4 +1,4 @@
-"""Does cheating pay? The whole protocol on the specification, every way to cheat that we know, with measured scores instead of models.
+"""Does cheating pay? The whole protocol on the specification, cheats of every kind, measured scores instead of models.
 
 Each line of the JSONL beside the JSON is one task: a scenario, a seed, what each role earned, lost and spent. What is
 there already for the same rules, recipe and figures is not played again, so an interrupted run resumes. Amounts are

@@ -39,7 +39,7 @@ def test_every_configuration_that_ships_can_be_run(path):
 
 def test_the_recipe_of_claim_two_ships_as_it_was_measured():
     measured = json.loads((ROOT / "benchmarks" / "results" / "synergy.json").read_text())["setting"]["config"]
-    named = {key: "" for key in ("title", "base")}
+    named = dict.fromkeys(("title", "base"), "")
     assert parse_config(measured | named) == load_config(ROOT / "configs" / "adam_outside.toml").model_copy(
         update=named
     )
