@@ -13,11 +13,12 @@ from openflock.protocol.job import MAX_JOB_SIZE, BadJob, decode_job
 from openflock.protocol.ports import BlobCorrupt, BlobMissing, BlobStore, Entry
 from openflock.protocol.replay import Divergence, Replica, Step
 from openflock.protocol.types import Digest, Genesis, Merged, Outcome, Phase, Proposal, Round, State, Verdict
+from openflock.protocol.verdict import list_accepted
 from openflock.update.admission import Inadmissible
 from openflock.update.codec import get_digest
 from openflock.update.container import Malformed
 from openflock.update.fixed import initial_state
-from openflock.update.merge import compute_merge, list_accepted
+from openflock.update.merge import compute_merge
 
 OnRound = Callable[[int], None]
 

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from openflock.learn.data import parse_row
 from openflock.learn.encode import collate, encode_row
 from openflock.learn.evaluate import (
-    SCORE_LIMIT,
     EvaluationSettings,
     compute_accuracy,
     compute_loss,
@@ -19,6 +18,7 @@ from openflock.learn.evaluate import (
     relative_score,
 )
 from openflock.learn.skills import SKILLS, generate_rows
+from openflock.protocol.ballot import MAX_SCORE
 
 losses = st.floats(1e-6, 1e3)
 
@@ -70,19 +70,19 @@ def test_an_answer_does_not_depend_on_its_company(model, rows):
 @given(losses, losses, losses)
 def test_a_score_is_the_gain_in_ten_thousandths_of_the_base_s_loss(before, after, base):
     score = relative_score(before, after, base)
-    assert -SCORE_LIMIT <= score <= SCORE_LIMIT
+    assert -MAX_SCORE <= score <= MAX_SCORE
     assert (score > 0) <= (after < before)
     assert (score < 0) <= (after > before)
-    if abs(score) < SCORE_LIMIT:
+    if abs(score) < MAX_SCORE:
         assert score == round((before - after) / base * 1e4)
 
 
 def test_scores_at_the_edges():
     assert relative_score(1.0, 1.0, 1.0) == 0
     assert relative_score(2.0, 1.9, 2.0) == 500
-    assert relative_score(1.0, 0.0, 1.0) == SCORE_LIMIT
+    assert relative_score(1.0, 0.0, 1.0) == MAX_SCORE
     for after in (math.nan, math.inf, -math.inf):
-        assert relative_score(1.0, after, 1.0) == -SCORE_LIMIT
+        assert relative_score(1.0, after, 1.0) == -MAX_SCORE
     for before, base in ((math.nan, 1.0), (math.inf, 1.0), (1.0, math.nan), (1.0, math.inf), (1.0, 0.0), (1.0, -1.0)):
         with pytest.raises(ValueError, match="must be finite, this positive"):
             relative_score(before, 1.0, base)

@@ -5,9 +5,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openflock.protocol.ballot import Mark
-from openflock.protocol.settlement import MERGED_VERDICTS
-from openflock.protocol.types import Flag, Judgement, Verdict
-from openflock.protocol.verdict import Voice, compute_judgement, compute_lower_median, is_witness_denied
+from openflock.protocol.types import Flag, Judgement, Round, Verdict
+from openflock.protocol.verdict import (
+    MERGED_VERDICTS,
+    Voice,
+    compute_judgement,
+    compute_lower_median,
+    is_witness_denied,
+    list_accepted,
+)
 
 from .helpers import make_rules
 
@@ -320,3 +326,8 @@ def test_who_could_not_test_a_witness_does_not_deny_it(silent):
 
 def test_nobody_denies_nothing():
     assert not is_witness_denied([])
+
+
+def test_only_paid_and_unpaid_are_accepted():
+    judgements = tuple(map(Judgement, Verdict))
+    assert list_accepted(Round(1, judgements=judgements)) == [int(Verdict.PAID), int(Verdict.UNPAID)]

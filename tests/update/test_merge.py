@@ -14,7 +14,7 @@ from openflock.update.aggregate import compute_candidate
 from openflock.update.codec import decode_state, digest, encode_state, encode_update, get_update_layout, make_update
 from openflock.update.fixed import initial_state
 from openflock.update.geometry import compute_products
-from openflock.update.merge import compute_merge, list_accepted, list_comparable, needs_products
+from openflock.update.merge import compute_merge, list_comparable, needs_products
 from openflock.update.robust import compute_grouped_plan, compute_plan
 
 from ..protocol.helpers import make_rules
@@ -68,11 +68,6 @@ def test_the_candidate_is_the_weighted_mean_of_what_was_accepted():
     assert b"".join(merged.stream()) == encode_state(wanted)
     assert merged.compute_digest() == digest(encode_state(wanted))
     assert decode_state(b"".join(merged.stream())).step == 1
-
-
-def test_only_paid_and_unpaid_are_accepted():
-    judgements = tuple(map(Judgement, Verdict))
-    assert list_accepted(Round(1, judgements=judgements)) == [int(Verdict.PAID), int(Verdict.UNPAID)]
 
 
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=6), st.integers(1, 2**32), st.sampled_from(RECIPES), st.data())

@@ -54,8 +54,8 @@ from openflock.protocol.ports import Blob, BlobStore, Entry
 from openflock.protocol.recipe import Recipe
 from openflock.protocol.replay import Step
 from openflock.protocol.rules import Rules
-from openflock.protocol.settlement import MERGED_VERDICTS
 from openflock.protocol.types import Address, Digest, Fault, Genesis, Reason, Round, State, Verdict
+from openflock.protocol.verdict import MERGED_VERDICTS
 from openflock.update.codec import decode_update, get_digest, stream_state
 from openflock.update.fixed import GlobalState, initial_state
 

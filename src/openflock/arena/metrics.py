@@ -122,7 +122,7 @@ def compute_kept(
     shares = {domain: kept[domain] / gain for domain, gain in gains.items() if gain > least}
     mean = sum(gains.values()) / len(gains) if gains else 0.0
     macro = sum(kept.values()) / len(gains) / mean if mean > least else math.nan
-    # NaN is compared last: a score that is not a number must be the worst, not pass unseen.
+    # A score that is not a number is the worst, and does not pass unseen.
     worst = min(shares, key=lambda domain: -math.inf if math.isnan(shares[domain]) else shares[domain], default="")
     return Kept(macro, shares.get(worst, math.nan), worst, shares)
 

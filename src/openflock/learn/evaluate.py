@@ -12,8 +12,8 @@ from openflock.learn.data import Messages, Row
 from openflock.learn.encode import IGNORED, Batch, Example, collate, encode_prompt, encode_rows, get_pad
 from openflock.learn.model import Model
 from openflock.learn.passes import generate_tokens, grade_rows, match_rows, sum_losses
+from openflock.protocol.ballot import MAX_SCORE
 
-SCORE_LIMIT = 2047  # a ballot holds a score in 12 bits with a sign
 _SCORE_UNIT = 1e4
 
 
@@ -104,9 +104,9 @@ def relative_score(before: float, after: float, base: float) -> int:
             f"evaluate: the loss before is {before}, the base's {base}; they must be finite, this positive"
         )
     if not math.isfinite(after):
-        return -SCORE_LIMIT
+        return -MAX_SCORE
     gain = (before - after) / base * _SCORE_UNIT
-    return round(max(-SCORE_LIMIT, min(SCORE_LIMIT, gain)))
+    return round(max(-MAX_SCORE, min(MAX_SCORE, gain)))
 
 
 def _pass_all(model: Model, task: Task, examples: Sequence[Example], settings: EvaluationSettings) -> list[Any]:

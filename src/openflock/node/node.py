@@ -32,10 +32,10 @@ from openflock.protocol.types import (
     commit_phase,
     open_phase,
 )
+from openflock.protocol.verdict import list_accepted
 from openflock.update.admission import Inadmissible
 from openflock.update.codec import decode_state, encode_update
 from openflock.update.fixed import GlobalState
-from openflock.update.merge import list_accepted
 
 MOST_PROPOSALS = 16  # of a round
 VACCINES = 6  # clues, the last to fire, that an update is trained against

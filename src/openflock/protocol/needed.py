@@ -4,8 +4,8 @@ from collections.abc import Iterable
 
 from openflock.protocol.calls import Settled
 from openflock.protocol.replay import Step
-from openflock.protocol.settlement import MERGED_VERDICTS
 from openflock.protocol.types import Digest, Genesis, Phase, Round, Verdict
+from openflock.protocol.verdict import MERGED_VERDICTS
 
 JUDGED_BY_BYTES = (*MERGED_VERDICTS, Verdict.INADMISSIBLE)
 

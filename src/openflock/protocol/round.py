@@ -32,7 +32,7 @@ from openflock.protocol.commitment import hash_outcome
 from openflock.protocol.hashing import hash_values
 from openflock.protocol.payout import compute_budget
 from openflock.protocol.rules import compute_phase_times
-from openflock.protocol.settlement import MERGED_VERDICTS, judge_slot, settle
+from openflock.protocol.settlement import judge_slot, settle
 from openflock.protocol.sortition import compute_committee, compute_seed, compute_target, get_total
 from openflock.protocol.stakes import Events, require
 from openflock.protocol.types import (
@@ -48,6 +48,7 @@ from openflock.protocol.types import (
     commit_phase,
     open_phase,
 )
+from openflock.protocol.verdict import MERGED_VERDICTS
 
 # --- Helpers -------------------------------------------------------------------------------------------------
 

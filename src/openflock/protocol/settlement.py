@@ -18,17 +18,22 @@ from openflock.protocol.types import (
     Merged,
     Outcome,
     Phase,
-    Proposal,
     Reason,
     Seat,
     State,
     Verdict,
     Witness,
 )
-from openflock.protocol.verdict import UNSCORED, Voice, compute_judgement, is_witness_denied
+from openflock.protocol.verdict import (
+    MERGED_VERDICTS,
+    UNSCORED,
+    Voice,
+    compute_judgement,
+    is_witness_denied,
+    list_accepted,
+)
 
 KEPT_MERGES = 4  # rounds in which what is merged is looked for again: two of each factor
-MERGED_VERDICTS = (Verdict.PAID, Verdict.UNPAID)
 JUDGED_OUTCOMES = (Outcome.MERGED, Outcome.UNCHANGED)
 
 
@@ -44,7 +49,8 @@ def settle(state: State, events: Events, outcome: Outcome) -> None:
     # Not into the pool: who stops others' pay would raise its own.
     credit(state, events, state.genesis.creator, Reason.RETURN, state.round.budget - spent)
     if outcome == Outcome.MERGED and state.round.agreed:
-        state.merged = (*state.merged, Merged(state.digest, list_merged(state)))[-KEPT_MERGES:]
+        merged = tuple(state.round.proposals[slot] for slot in list_accepted(state.round))
+        state.merged = (*state.merged, Merged(state.digest, merged))[-KEPT_MERGES:]
         state.digest = state.round.agreed.digest
     events.append(Settled(state.round.number, outcome, state.digest, spent))
 
@@ -80,12 +86,6 @@ def judge_slot(state: State, slot: int) -> Judgement:
     domain = state.nodes[state.round.proposers[slot].node].domain
     voices, own = get_voices(state, slot), get_own_weight(state, slot)
     return compute_judgement(state.genesis.rules, voices, own, domain, slot in state.round.witnesses)
-
-
-def list_merged(state: State) -> tuple[Proposal, ...]:
-    """List the proposals that a judged round merges, by slot."""
-    proposals, judgements = state.round.proposals, state.round.judgements
-    return tuple(proposals[slot] for slot in sorted(proposals) if judgements[slot].verdict in MERGED_VERDICTS)
 
 
 # --- Faults --------------------------------------------------------------------------------------------------

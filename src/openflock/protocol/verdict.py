@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from openflock.protocol.ballot import Mark
 from openflock.protocol.rules import SHARE, Rules
-from openflock.protocol.types import NO_FLAGS, Flag, Judgement, Verdict
+from openflock.protocol.types import NO_FLAGS, Flag, Judgement, Round, Verdict
 
+MERGED_VERDICTS = (Verdict.PAID, Verdict.UNPAID)
 UNSCORED = Flag.UNAVAILABLE | Flag.INADMISSIBLE | Flag.ABSTAIN
 
 
@@ -18,6 +19,11 @@ class Voice:
     weight: int
     mark: Mark
     sealed: int = 0  # score on the rows that the creator sealed; 0: has none
+
+
+def list_accepted(current: Round) -> list[int]:
+    """List the slots whose updates a judged round merges."""
+    return [slot for slot, judgement in enumerate(current.judgements) if judgement.verdict in MERGED_VERDICTS]
 
 
 def compute_judgement(rules: Rules, voices: Sequence[Voice], own: int, domain: int, accused: bool) -> Judgement:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from openflock.protocol.ports import Blob
 from openflock.protocol.recipe import Recipe
 from openflock.protocol.rules import Rules
-from openflock.protocol.settlement import MERGED_VERDICTS
 from openflock.protocol.types import Merged, Proposal, Round
+from openflock.protocol.verdict import list_accepted
 from openflock.update.aggregate import stream_candidate
 from openflock.update.ahead import map_ahead
 from openflock.update.codec import Update, hash_stream
@@ -42,11 +42,6 @@ class Merge:
     def compute_digest(self) -> bytes:
         """Hash the candidate without keeping it."""
         return hash_stream(self.stream())
-
-
-def list_accepted(current: Round) -> list[int]:
-    """List the slots whose updates are merged."""
-    return [slot for slot, judgement in enumerate(current.judgements) if judgement.verdict in MERGED_VERDICTS]
 
 
 def list_comparable(state: GlobalState, merged: Sequence[Merged]) -> list[Merged]:

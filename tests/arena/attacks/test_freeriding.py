@@ -7,14 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openflock.arena.attacks.deltas import compute_length, measure_effect, measure_median
-from openflock.arena.attacks.freeriding import compute_move, copycat, noise, resend, zero
-from openflock.protocol.recipe import Recipe
+from openflock.arena.attacks.freeriding import copycat, noise, resend, zero
 from openflock.update.admission import Inadmissible, check_admission
 from openflock.update.codec import encode_update, make_update
 from openflock.update.duplicates import find_duplicates
-from openflock.update.fixed import LIMIT, initial_state
 
-from .helpers import LAYOUT, SIZE, STATE, is_legal, make_delta, make_honest, scales, seeds
+from .helpers import SIZE, STATE, is_legal, make_delta, make_honest, scales, seeds
 
 OWN = make_delta(1)
 HONEST = make_honest(2, 5)
@@ -74,21 +72,3 @@ def test_a_blurred_copy_passes_for_another_s_only_when_it_is_hardly_like_it(blur
     wide = make_honest(2, 1)
     updates = [make_update(STATE, delta) for delta in (wide[0], copycat(OWN, wide, blur=blur, seed=5))]
     assert find_duplicates(STATE, updates, 900) == (0, original)
-
-
-def test_the_move_is_the_difference_of_two_states_in_what_was_trained():
-    moved = replace(STATE, step=1, factors={**STATE.factors, "B": STATE.factors["B"] + OWN["B"]})
-    move = compute_move(STATE, moved)
-    assert set(move) == {"B"}
-    assert (move["B"] == OWN["B"]).all()
-
-
-def test_the_longest_move_saturates():
-    ends = [replace(STATE, factors={**STATE.factors, "B": np.full(SIZE, end, np.int32)}) for end in (-LIMIT, LIMIT)]
-    assert set(compute_move(*ends)["B"].tolist()) == {LIMIT}
-
-
-def test_stacked_updates_move_no_factor():
-    stacked = initial_state(LAYOUT, b"seed", Recipe(mode="stack"))
-    with pytest.raises(ValueError, match="no factor moves"):
-        compute_move(stacked, stacked)

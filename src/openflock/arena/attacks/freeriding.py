@@ -6,7 +6,6 @@ import numpy as np
 
 from openflock.arena.attacks.deltas import Measure, compute_length, fit_norm, measure_median, to_vector
 from openflock.node.proposer import Delta
-from openflock.update.fixed import GlobalState
 
 
 def zero(own: Delta, _honest: Sequence[Delta]) -> Delta:
@@ -42,16 +41,6 @@ def copycat(own: Delta, honest: Sequence[Delta], *, whom: int = 0, blur: float =
     is what passes under a bound on near-duplicates of 0.9.
     """
     return _blur((honest or (own,))[whom], blur, seed)
-
-
-def compute_move(before: GlobalState, after: GlobalState) -> Delta:
-    """Compute what a round moved: the difference of the two states in what it trained.
-
-    Within +-LIMIT, as one update's delta is; ValueError where updates are stacked, since there nothing moves.
-    """
-    if before.recipe.mode == "stack":
-        raise ValueError("freeriding: where updates are stacked no factor moves")
-    return {f: to_vector(after.factors[f].astype(np.int64) - before.factors[f]) for f in before.trained}
 
 
 def _blur(delta: Delta, blur: float, seed: int) -> Delta:

@@ -24,10 +24,3 @@ def flip_labels(rows: Sequence[Row], share: float = 1.0, seed: int = 0) -> list[
     ahead = max(Counter(answers).values(), default=0)
     after = dict(zip(flipped, answers[ahead:] + answers[:ahead], strict=True))
     return [replace(row, completion=after.get(position, row.completion)) for position, row in enumerate(rows)]
-
-
-def flip_answer(rows: Sequence[Row], source: str, target: str, share: float = 1.0, seed: int = 0) -> list[Row]:
-    """Answer `target` in round(share * those) of the rows whose answer is `source`: the targeted label flip."""
-    affected = [position for position, row in enumerate(rows) if row.completion == source]
-    flipped = set(random.Random(seed).sample(affected, round(share * len(affected))))
-    return [replace(row, completion=target) if position in flipped else row for position, row in enumerate(rows)]

@@ -32,7 +32,6 @@ from openflock.protocol.commitment import compute_commitment, compute_content
 from openflock.protocol.recipe import Recipe
 from openflock.protocol.round import create_state, is_complete, process
 from openflock.protocol.rules import Rules
-from openflock.protocol.settlement import MERGED_VERDICTS
 from openflock.protocol.stakes import compute_owed
 from openflock.protocol.types import (
     Act,
@@ -45,6 +44,7 @@ from openflock.protocol.types import (
     commit_phase,
     open_phase,
 )
+from openflock.protocol.verdict import MERGED_VERDICTS
 
 ABSTAIN = Mark(flags=Flag.ABSTAIN)
 TOKEN = 10**18  # units of one token

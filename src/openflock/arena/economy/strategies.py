@@ -6,9 +6,8 @@ from random import Random
 from openflock.arena.economy.scene import Offer, Player, Scene, Strategy
 from openflock.node.shares import count_gain
 from openflock.protocol.ballot import Mark, choose_sealed_score
-from openflock.protocol.settlement import MERGED_VERDICTS
 from openflock.protocol.types import NO_FLAGS, Flag, Verdict
-from openflock.protocol.verdict import UNSCORED
+from openflock.protocol.verdict import MERGED_VERDICTS, UNSCORED, list_accepted
 
 # --- Updates -------------------------------------------------------------------------------------------------
 
@@ -249,7 +248,7 @@ def accuse_falsely(scene: Scene, player: Player) -> int | None:
 def veto_harm(scene: Scene, player: Player) -> bool:
     """Veto a merge that harms one's own domain; that look is part of the evaluation."""
     current = scene.state.round
-    merged = [slot for slot, judged in enumerate(current.judgements) if judged.verdict in MERGED_VERDICTS]
+    merged = list_accepted(current)
     doses, clips = scene.list_doses(merged), scene.list_clips(merged)
     moved = sum(dose * clips[slot] * scene.get_offer(slot).effect[player.domain] for slot, dose in doses.items())
     return moved < -scene.state.genesis.rules.tolerance
