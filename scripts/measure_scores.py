@@ -20,9 +20,9 @@ from statistics import fmean, stdev
 import numpy as np
 import torch
 
+from openflock.app.bases import locate_base
 from openflock.app.rows import list_data_domains, share_rows
 from openflock.app.settings import Config
-from openflock.app.world import locate_base
 from openflock.edge.blobs import DirectoryStore
 from openflock.learn.evaluate import EvaluationSettings, compute_loss, relative_score
 from openflock.learn.model import load_model
@@ -99,7 +99,7 @@ def measure_ballots(domains: dict[str, int], rounds: list[Round]) -> None:
 def measure_updates(path: Path, domains: dict[str, int], rounds: list[Round]) -> None:
     """Print what stale and random updates do."""
     config = Config(**json.loads((path / "run.json").read_text())["config"])
-    model = load_model(locate_base(config), config.rank, config.alpha, "cpu", "all-linear", config.quantization)
+    model = load_model(locate_base(config.base), config.rank, config.alpha, "cpu", "all-linear", config.quantization)
     reader, settings = Reader(DirectoryStore(path / "blobs")), EvaluationSettings(max_length=config.max_length)
     holdings = share_rows(config, list_data_domains(config))
     fresh, stale, noise = list[int](), list[int](), list[int]()

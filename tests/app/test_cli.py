@@ -157,6 +157,7 @@ def test_an_audit_of_nothing_or_of_too_much_says_what_to_give(refuse, finished):
 
 def test_an_export_of_nothing_or_of_too_much_says_what_to_give(refuse, finished, tmp_path):
     assert "export: give a run directory, or --task, --rpc and --store" in refuse("export", tmp_path / "out")
+    assert "name where to write: openflock export" in refuse("export", finished)
     assert "give one run directory, and one to write; these are 3" in refuse("export", finished, finished, tmp_path)
     assert "chat: give a run directory, or" in refuse("chat", "--task", "0x" + "11" * 20, "--store", tmp_path)
 

@@ -6,7 +6,8 @@ from threading import Event
 import pytest
 
 from openflock.node.daemon import Daemon
-from openflock.node.duties import Keeper, Pace, Player
+from openflock.node.duties import Keeper, Player
+from openflock.node.pace import Pace
 from openflock.protocol.calls import Advance, Commit, Drawn, Entered, Join, Slashed
 from openflock.protocol.ports import Entry
 from openflock.protocol.replay import Divergence

@@ -57,7 +57,7 @@ def test_peft_loads_the_directory_with_the_same_loss(base_path, tmp_path, rows, 
 def test_the_card_names_base_and_digests(model, start, tmp_path):
     export_adapter(start, tmp_path, "owner/name", b"\1" * 32, b"\2" * 32)
     card = (tmp_path / "README.md").read_text()
-    assert "base_model: owner/name" in card
+    assert 'base_model: "owner/name"' in card
     assert ("01" * 32) in card
     assert ("02" * 32) in card
     assert sorted(path.name for path in tmp_path.iterdir()) == [

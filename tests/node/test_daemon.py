@@ -12,9 +12,7 @@ from openflock.node.daemon import Daemon, compute_backoff, compute_interval, com
 from openflock.node.duties import (
     TURN,
     Keeper,
-    Pace,
     Player,
-    Stopped,
     Withdrawer,
     compute_turn,
     has_part,
@@ -22,9 +20,9 @@ from openflock.node.duties import (
     is_patient,
     settle_up,
 )
+from openflock.node.pace import Pace, Stopped, TooLate
 from openflock.node.reader import Reader
 from openflock.node.recovery import list_merges, rebuild_state
-from openflock.node.watch import TooLate
 from openflock.protocol.calls import Advance, Cancel, Claim, Commit, Join, Leave, Settled, Slashed, Withdraw
 from openflock.protocol.ports import BlobCorrupt, BlobMissing, Unreachable
 from openflock.protocol.replay import Divergence
@@ -410,15 +408,6 @@ def test_a_training_that_diverges_is_said_once_and_not_tried_again_in_its_round(
 def test_work_that_outlasts_its_phase_is_given_up():
     with pytest.raises(TooLate, match=r"lower train\.steps"):
         Pace(Event(), until=-1).check()
-    pace = Pace(Event())
-    pace.set(left=60, phase=600)
-    with pace.watch("evaluation"):
-        pass
-    with pytest.raises(TooLate), pace.watch("probe"):
-        pass
-    pace.set(left=110, phase=600)
-    with pace.watch("probe"):
-        pass
     with pytest.raises(Stopped), Pace(set_event()).watch("training"):
         pass
     Pace(Event()).check()

@@ -13,11 +13,11 @@ from openflock.learn.probe import WHOLE, Clue, encode_clue
 from openflock.learn.sealed import encode_sealed
 from openflock.node.examiner import Examiner
 from openflock.node.notebook import Notebook
+from openflock.node.pace import TooLate
 from openflock.node.proposer import Proposer
 from openflock.node.reader import Reader
 from openflock.node.shares import find_share
-from openflock.node.voter import Voter, list_lost
-from openflock.node.watch import TooLate
+from openflock.node.voter import Voter, list_unreadable
 from openflock.protocol.ballot import Mark
 from openflock.protocol.recipe import Recipe
 from openflock.protocol.types import NO_FLAGS, Flag, Judgement, Proposal, Round, Seat, Verdict, Witness
@@ -301,10 +301,10 @@ def test_what_was_lost_once_is_not_asked_for_again(camp, voter, monkeypatch):
     current = Round(1, proposers=(Seat(OTHER, 1),), proposals={0: gone}, witnesses={0: (Witness(ME, 1, bytes(32)),)})
     asked = (get_model(), reader, camp.rules, current, camp.rules.genesis, ME)
     marks = voter.mark_proposals(*asked)
-    assert list_lost(marks) == [0]
+    assert list_unreadable(marks) == [0]
     assert voter.flag_suspects(*asked, marks) == marks
     sealed = reader.store.put(encode_sealed([get_rows(domain, 30, 4) for domain in range(2)], b"nonce"))
-    assert Examiner([sealed], JUDGING).score_proposals(*asked, list_lost(marks)) == [None]
+    assert Examiner([sealed], JUDGING).score_proposals(*asked, list_unreadable(marks)) == [None]
     assert reader.store.digests.count(gone.digest) == 1
 
 

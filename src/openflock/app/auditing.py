@@ -193,8 +193,8 @@ def audit_chain(where: OnChain, on_round: OnRound) -> Report:
     from openflock.app.task.view import find_task, open_chain
     from openflock.edge.evm_ledger import EvmLedger
 
-    web3 = open_chain(where.rpc)
-    ledger = EvmLedger(web3, find_task(web3, where.task), {}, confirmations=where.confirmations)
-    genesis, entries = ledger.get_genesis(), list(ledger.read(0))
     with open_source(where) as store:
+        web3 = open_chain(where.rpc)
+        ledger = EvmLedger(web3, find_task(web3, where.task), {}, confirmations=where.confirmations)
+        genesis, entries = ledger.get_genesis(), list(ledger.read(0))
         return audit(genesis, entries, store, on_round)

@@ -1,12 +1,16 @@
 """Find a base by the name that a configuration or a job gives it: `built-in`, a directory, or a hub id."""
 
+import re
 from importlib.resources import files
 from pathlib import Path
+from typing import Final
 
 from openflock.app.settings import BUILT_IN, SettingsError
 from openflock.learn.base import compute_base_digest, resolve_base
 from openflock.protocol.job import Job
 from openflock.protocol.rules import Rules
+
+HUB_ID: Final = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 
 
 def locate_base(named: str) -> Path:
@@ -15,8 +19,13 @@ def locate_base(named: str) -> Path:
 
 
 def write_base(named: str) -> str:
-    """Write a base's name as it holds wherever the files that name it go: a directory in full, a hub id as it is."""
+    """Write a base's name as it holds wherever the files that name it go: a directory in full, a hub id as it is.
+
+    SettingsError for anything else: a task's creator chose the name, and people load what it says.
+    """
     base = locate_base(named)
+    if not base.is_dir() and not HUB_ID.fullmatch(named):
+        raise SettingsError(f"base {named!r}: neither a directory here nor a hub id owner/name; name it with --base")
     return str(base.resolve()) if base.is_dir() else named
 
 

@@ -160,6 +160,8 @@ def export(
     *runs, out = paths
     if len(runs) > 1:
         raise typer.BadParameter(f"give one run directory, and one to write; these are {len(paths)}")
+    if not runs and task is None and (out / "run.json").exists():
+        raise typer.BadParameter(f"name where to write: openflock export {out} OUT")
     run = runs[0] if runs else None
     export_task(find_source(context, run, task, rpc, store, confirmations, cache), out, base, make_console())
 

@@ -76,8 +76,8 @@ def _read_directory(run: RunDirectory) -> Trained:
 def _read_chain(where: OnChain) -> Trained:
     from openflock.app.task.view import Follower, find_task, open_chain
 
-    web3 = open_chain(where.rpc)
     with open_source(where) as store:
+        web3 = open_chain(where.rpc)
         follower = Follower(web3, find_task(web3, where.task), store, where.confirmations)
         state = follower.view().state
         job = decode_job(store.fetch(state.genesis.rules.job, MAX_JOB_SIZE))

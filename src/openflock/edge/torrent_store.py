@@ -26,6 +26,9 @@ from openflock.protocol.types import Digest
 INTERVAL: Final = 30.0  # seconds between two announcements of a blob
 ABSENCE: Final = 10.0  # seconds without a byte from any peer, after which a blob counts as missing
 ASK: Final = 1.0  # seconds between two questions to the trackers while nothing comes
+FETCHES: Final = 128  # at once: a round has fewer blobs
+CLOSING: Final = 3.0  # seconds that a fetch has to end when the store is closed
+CLOSED: Final = "the store was closed"
 OUTLINE: Final = ".outline-"
 EMPTY: Final = sha256().digest()
 
@@ -50,6 +53,7 @@ class TorrentStore:
         self.swarm = Swarm(listen)
         self._served: dict[Digest, Served] = {}
         self._lock, self._closed = threading.Lock(), threading.Event()
+        self._fetching = threading.Semaphore(FETCHES)
         for path in cache.directory.glob(f"{OUTLINE}*"):
             self._serve_again(path.name.removeprefix(OUTLINE))
         self._announcer = threading.Thread(target=self._announce_all, name="announcer", daemon=True)
@@ -78,7 +82,7 @@ class TorrentStore:
         with suppress(BlobMissing, BlobCorrupt):
             return self.cache.fetch(digest, max_size)
         deadline = time.monotonic() + PATIENCE
-        with open_partial(self.cache.directory, digest, deadline):  # others who want it wait
+        with self._fetching, open_partial(self.cache.directory, digest, deadline):  # others who want it wait
             with suppress(BlobMissing, BlobCorrupt):
                 return self.cache.fetch(digest, max_size)
             self._stop_serving(digest)  # it was here, and went or was spoiled
@@ -96,9 +100,12 @@ class TorrentStore:
         return freed
 
     def close(self) -> None:
-        """Serve no more, and end the threads."""
+        """Serve no more, and end the threads; a fetch that another thread waits for ends first, unreachable."""
         self._closed.set()
         self._announcer.join()
+        deadline = time.monotonic() + CLOSING
+        for _ in range(FETCHES):
+            self._fetching.acquire(timeout=max(0.0, deadline - time.monotonic()))
         self.swarm.close()
 
     # --- Serving ---------------------------------------------------------------------------------------------
@@ -171,7 +178,8 @@ class TorrentStore:
                     failure = error
             if time.monotonic() > deadline:
                 raise failure
-            time.sleep(ASK)
+            if self._closed.wait(ASK):
+                raise Unreachable(CLOSED)
 
     def _fetch_as(self, offer: Offer, digest: Digest, max_size: int) -> Blob:
         """Fetch what one outline describes."""
@@ -198,6 +206,8 @@ class TorrentStore:
         asked, most, size = 0.0, -1, offer.outline.size
         while not (status := torrent.status()).is_seeding:
             now = time.monotonic()
+            if self._closed.is_set():
+                raise Unreachable(CLOSED)
             if status.errc.value():
                 raise Unreachable(f"blob {name_blob(digest)}: {status.errc.message()}: {status.error_file}")
             if status.total_done > most or status.state == status.states.checking_files:

@@ -132,7 +132,7 @@ def _read_dataset(source: str, split: str) -> list[Row]:
         raise DataError(f"{source}: no such file; give a JSONL file, a directory or a hub id")
     try:
         table: Iterable[object] = _load_table(source, split)
-    except Exception as error:  # its parsers raise whatever they like, some of it a bare Exception
+    except (OSError, ValueError, RuntimeError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise DataError(f"{source}: {reason}; give a JSONL file, a data set directory or a hub id") from error
     return [parse_row(record, f"{source}[{split}]:{number}") for number, record in enumerate(table, start=1)]
@@ -141,6 +141,13 @@ def _read_dataset(source: str, split: str) -> list[Row]:
 def _load_table(source: str, split: str) -> "datasets.Dataset":
     import datasets  # most rows come from JSONL, and this loads pandas
 
+    try:
+        return _open_table(datasets, source, split)
+    except datasets.exceptions.DatasetsError as error:
+        raise ValueError(str(error)) from error
+
+
+def _open_table(datasets: Any, source: str, split: str) -> "datasets.Dataset":
     path = Path(source)
     if path.is_file():
         builder = "parquet" if path.suffix == ".parquet" else path.suffix.removeprefix(".")

@@ -1,5 +1,6 @@
 """Write the global state as an ordinary PEFT adapter that anybody's tools load."""
 
+import json
 import re
 from pathlib import Path
 
@@ -10,11 +11,11 @@ from openflock.update.adapter import build_tensors, compute_strength
 from openflock.update.fixed import GlobalState, Layout
 
 CARD = """---
-base_model: {base}
+base_model: {quoted}
 library_name: peft
 pipeline_tag: text-generation
 tags:
-- base_model:adapter:{base}
+- {tag}
 - lora
 - openflock
 ---
@@ -35,7 +36,7 @@ These weights are the global state's integers divided by 2^24; replaying the tas
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
-model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained("{base}"), "path/to/this/directory")
+model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained({quoted}), "path/to/this/directory")
 ```
 """
 
@@ -51,6 +52,8 @@ def export_adapter(state: GlobalState, out: Path, base: str, digest: bytes, base
     build_config(state.layout, base).save_pretrained(str(out))
     card = CARD.format(
         base=base,
+        quoted=json.dumps(base),
+        tag=json.dumps(f"base_model:adapter:{base}"),
         rank=state.layout.width,
         scale=state.layout.alpha / state.layout.rank,
         modules=len(state.layout.modules),

@@ -7,8 +7,8 @@ from threading import Event
 from typing import Any, Protocol
 
 from openflock.learn.train import TrainError
-from openflock.node.duties import Duty, Stopped
-from openflock.node.watch import TooLate
+from openflock.node.duties import Duty
+from openflock.node.pace import Stopped, TooLate
 from openflock.protocol.calls import Call
 from openflock.protocol.ports import BlobCorrupt, BlobMissing, Clock, Ledger, Unreachable
 from openflock.protocol.replay import Divergence, Replica, Step

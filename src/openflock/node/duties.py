@@ -1,19 +1,16 @@
 """Duties: what a daemon may have to do, each a function from the task's state and the time to the next call."""
 
-import time as wall
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
-from math import inf
-from threading import Event
 
 from openflock.learn.train import TrainError
 from openflock.node.node import Node
+from openflock.node.pace import WORK, Pace, TooLate
 from openflock.node.recovery import rebuild_state
-from openflock.node.watch import TooLate
 from openflock.protocol.calls import Advance, Call, Claim, Leave, Withdraw
-from openflock.protocol.ports import BlobCorrupt, BlobMissing, Clock, Entry, Unreachable
+from openflock.protocol.ports import BlobCorrupt, BlobMissing, Clock, Entry, Unreachable, Wanted
 from openflock.protocol.round import is_complete
 from openflock.protocol.rules import compute_phase_times
 from openflock.protocol.types import Address, Phase, State
@@ -22,45 +19,7 @@ Duty = Callable[[State, int], Call | None]
 
 TURN = 3  # seconds of the chain's clock between one keeper's turn and the next one's
 ACTS = range(Phase.PROPOSE, Phase.FINISHED)  # the phases in which something is committed or opened
-OPTIONAL = "probe"  # the activity whose time ends earlier than its phase, so that what was done before is still sent
 AHEAD = (Phase.PUBLISH, Phase.PROBE, Phase.EXPOSE)  # in which a voter has time to fetch what it will judge
-
-
-class Stopped(BaseException):
-    """Work was left half done, because the node is to stop; what lies on disk goes on from there.
-
-    It is no error, and none of the handlers on its way may take it for one.
-    """
-
-
-@dataclass
-class Pace:
-    """What long work looks at between two steps: whether anybody still wants it."""
-
-    stop: Event
-    until: float = inf  # on the monotonic clock
-    spare: float = inf  # until when there is time for what may be left out
-    patience: float = inf  # until when a blob is waited for; a third of a phase is for work
-
-    def check(self, activity: str = "") -> None:
-        """Raise Stopped or TooLate."""
-        if self.stop.is_set():
-            raise Stopped
-        if wall.monotonic() > (self.spare if activity == OPTIONAL else self.until):
-            raise TooLate(
-                "the phase ended before the work did: use a faster device, lower train.steps, or set probe = false"
-            )
-
-    @contextmanager
-    def watch(self, activity: str) -> Iterator[None]:
-        """Check before an activity; a node's Watch."""
-        self.check(activity)
-        yield
-
-    def set(self, left: float, phase: float) -> None:
-        """Say how many seconds are left of a phase of so many; the last sixth is for no optional work."""
-        self.until = wall.monotonic() + left
-        self.spare, self.patience = self.until - phase / 6, self.until - phase / 3
 
 
 # --- To play -------------------------------------------------------------------------------------------------
@@ -73,6 +32,7 @@ class Player:
     node: Node
     read_log: Callable[[], Sequence[Entry]]  # the whole log, for who must compute the state again
     pace: Pace
+    expect: Callable[[Collection[Wanted]], None] = lambda _: None  # begin to fetch what will be asked for
     _diverged: tuple[int, Phase] | None = None
 
     def __call__(self, state: State, now: int) -> Call | None:
@@ -80,18 +40,25 @@ class Player:
         acting = state.phase in ACTS
         if acting and now > state.deadline:
             return None
-        times = compute_phase_times(state.genesis.rules)
-        self.pace.set(state.deadline - now if acting else inf, times[state.phase])
+        self._pace(state, now) if acting else self.pace.rest()
         if has_part(state, self.node.identity.address) and acting:
             self._have_state(state)
         if state.phase == Phase.VOTE and is_patient(state, now):
-            self.node.fetch_ahead(state)
+            self._fetch_ahead(state)
         call = self._decide(state)
         if call is None and state.phase in AHEAD:
-            self.pace.patience = 0  # it is on its way then, and asked for again when it is needed
-            with suppress(BlobMissing, BlobCorrupt, Unreachable):
-                self.node.fetch_ahead(state)
+            self.pace.hurry()
+            with suppress(BlobMissing, BlobCorrupt, Unreachable, TooLate):
+                self._fetch_ahead(state)
         return call
+
+    def _pace(self, state: State, now: int) -> None:
+        length = compute_phase_times(state.genesis.rules)[state.phase]
+        self.pace.begin(state.deadline - now, length, voting=state.phase == Phase.VOTE)
+
+    def _fetch_ahead(self, state: State) -> None:
+        self.expect(self.node.list_wanted(state))
+        self.node.fetch_ahead(state)
 
     def _decide(self, state: State) -> Call | None:
         """Decide; a training that diverged would do so again, with the same seed, and is not tried twice."""
@@ -119,7 +86,7 @@ def has_part(state: State, me: Address) -> bool:
 
 def is_patient(state: State, now: int) -> bool:
     """Answer whether a voter still waits for an update that it cannot fetch; a third of the phase is for judging."""
-    return 3 * (state.deadline - now) > compute_phase_times(state.genesis.rules)[state.phase]
+    return WORK * (state.deadline - now) > compute_phase_times(state.genesis.rules)[state.phase]
 
 
 # --- To keep the task going ----------------------------------------------------------------------------------

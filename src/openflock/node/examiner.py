@@ -16,7 +16,7 @@ from openflock.node.reader import Reader
 from openflock.node.shares import count_gain, find_clips, find_share
 from openflock.node.watch import Watch, watch_nothing
 from openflock.protocol.ballot import choose_sealed_score
-from openflock.protocol.ports import BlobCorrupt, BlobMissing, Unreachable
+from openflock.protocol.ports import BlobCorrupt, BlobMissing, Unreachable, Wanted
 from openflock.protocol.rules import Rules
 from openflock.protocol.types import Address, Digest, Round
 from openflock.update.aggregate import compute_share
@@ -55,6 +55,11 @@ class Examiner:
                 self._fetched = number, None
         return self._fetched[1]
 
+    def list_missing(self, number: int) -> list[Wanted]:
+        """List the round's rows, where some were sealed and not read yet."""
+        is_there = number > len(self.digests) or self._fetched[0] == number
+        return [] if is_there else [(self.digests[number - 1], MAX_SEALED_SIZE)]
+
     def score_proposals(
         self,
         model: Model,
@@ -63,11 +68,11 @@ class Examiner:
         current: Round,
         base: Digest,
         me: Address,
-        lost: Collection[int] = (),
+        without: Collection[int] = (),
     ) -> list[int | None]:
         """Score every slot of a round that builds on the state with digest `base`; None where that cannot be done.
 
-        `lost` are slots whose bytes are known not to be had.
+        `without` slots whose bytes are known not to be readable.
         `grade` says what a score is. Rows that this task's tokenizer or template refuses are no rows: who sealed them
         must not be able to keep a voter from its ballot.
         """
@@ -80,7 +85,7 @@ class Examiner:
             return scores
         state = reader.fetch_state(base)
         bare, before = self._measure(model, rows, None), self._measure(model, rows, state)
-        updates = list_updates(reader, rules, current, state, lost)
+        updates = list_updates(reader, rules, current, state, without)
         clips = find_clips(state, current, updates)
         for slot, update in updates.items():
             if current.proposers[slot].node != me:

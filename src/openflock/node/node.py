@@ -3,24 +3,23 @@
 import hmac
 import json
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from hashlib import sha256
 
 from openflock.learn.model import Model
-from openflock.learn.probe import Clue, encode_clue
+from openflock.learn.probe import MAX_WITNESS_SIZE, Clue, encode_clue
 from openflock.node.examiner import Examiner
 from openflock.node.hearing import hear_clues
 from openflock.node.proposer import Proposer
 from openflock.node.reader import MAX_STATE_SIZE, Reader
 from openflock.node.searcher import Searcher
-from openflock.node.voter import Voter, list_lost
+from openflock.node.voter import Voter, list_unreadable
 from openflock.protocol.acts import find_weight
 from openflock.protocol.ballot import Mark, compute_ballot, compute_sealed_word, get_mark
 from openflock.protocol.calls import Call, Commit, Confirm, Expose, Join, Opening, Publish, Reveal
 from openflock.protocol.commitment import compute_commitment, compute_content
 from openflock.protocol.encoding import from_json, to_json
-from openflock.protocol.ports import BlobCorrupt, BlobMissing, BlobStore, Journal, Unreachable
+from openflock.protocol.ports import BlobCorrupt, BlobMissing, BlobStore, Journal, Unreachable, Wanted
 from openflock.protocol.types import (
     Act,
     Address,
@@ -28,6 +27,7 @@ from openflock.protocol.types import (
     Genesis,
     Phase,
     Proposal,
+    Round,
     State,
     commit_phase,
     open_phase,
@@ -35,9 +35,7 @@ from openflock.protocol.types import (
 from openflock.protocol.verdict import list_accepted
 from openflock.update.admission import Inadmissible
 from openflock.update.codec import decode_state, encode_update
-from openflock.update.fixed import GlobalState
 
-MOST_PROPOSALS = 16  # of a round
 VACCINES = 6  # clues, the last to fire, that an update is trained against
 
 OPENINGS: dict[Act, type[Opening]] = {
@@ -108,28 +106,39 @@ class Node:
         What was admitted once is remembered, so that a store may fail when the vote begins. Raises BlobMissing,
         BlobCorrupt or Unreachable if some of it lacks.
         """
-        me, current = self.identity.address, state.round
-        if not find_weight(current.voters, me) or (Act.BALLOT, me) in current.commitments:
+        if not self._will_judge(state):
             return
-        base, ceiling = self.reader.fetch_state(state.digest), state.genesis.rules.norm_ceiling
-        others = [each for slot, each in current.proposals.items() if current.proposers[slot].node != me]
-        with ThreadPoolExecutor(MOST_PROPOSALS) as pool:  # one that trickles in must not keep the others waiting
-            failures = list(pool.map(lambda proposal: self._try_admit(base, proposal, ceiling), others))
+        base, ceiling, failure = self.reader.fetch_state(state.digest), state.genesis.rules.norm_ceiling, None
+        for proposal in self._list_others(state.round):
+            try:
+                self.reader.admit(base, proposal, ceiling)
+            except Inadmissible:
+                continue
+            except (BlobMissing, BlobCorrupt, Unreachable) as error:
+                failure = error
         self.reader.recall(base, state.merged)
         if self.examiner and state.phase >= Phase.PROBE:
-            self.examiner.fetch_rows(self.reader, state.genesis.rules, current.number)
-        for failure in filter(None, failures):
+            self.examiner.fetch_rows(self.reader, state.genesis.rules, state.round.number)
+        if failure:
             raise failure
 
-    def _try_admit(self, base: GlobalState, proposal: Proposal, ceiling: int) -> Exception | None:
-        """Admit an update, and say why it could not be had."""
-        try:
-            self.reader.admit(base, proposal, ceiling)
-        except Inadmissible:
-            return None
-        except (BlobMissing, BlobCorrupt, Unreachable) as error:
-            return error
-        return None
+    def list_wanted(self, state: State) -> list[Wanted]:
+        """List the blobs that `fetch_ahead` lacks, and the witnesses'; each may come from somebody else, and slowly."""
+        if not self._will_judge(state):
+            return []
+        current, base = state.round, self.reader.fetch_state(state.digest)
+        wanted = self.reader.list_missing(base, self._list_others(current), state.merged)
+        if self.examiner and state.phase >= Phase.PROBE:
+            wanted += self.examiner.list_missing(current.number)
+        return wanted + [(each.digest, MAX_WITNESS_SIZE) for said in current.witnesses.values() for each in said]
+
+    def _will_judge(self, state: State) -> bool:
+        me = self.identity.address
+        return find_weight(state.round.voters, me) > 0 and (Act.BALLOT, me) not in state.round.commitments
+
+    def _list_others(self, current: Round) -> list[Proposal]:
+        me = self.identity.address
+        return [each for slot, each in current.proposals.items() if current.proposers[slot].node != me]
 
     def _commit(self, state: State, act: Act) -> Call | None:
         me, number = self.identity.address, state.round.number
@@ -256,12 +265,12 @@ class Node:
         return Confirm(me, merged, merge.duplicates, veto, salt)
 
     def examine(self, state: State, marks: Sequence[Mark]) -> Sequence[int | None]:
-        """Score every slot on the sealed rows, where there are any; of its own marks it matters what was lost."""
+        """Score every slot on the sealed rows, where there are any; of its own marks it matters what was unreadable."""
         if self.examiner is None:
             return ()
         rules, me = state.genesis.rules, self.identity.address
-        lost = list_lost(marks)
-        return self.examiner.score_proposals(self.model, self.reader, rules, state.round, state.digest, me, lost)
+        without = list_unreadable(marks)
+        return self.examiner.score_proposals(self.model, self.reader, rules, state.round, state.digest, me, without)
 
     def _serve_on(self, state: State) -> None:
         """Put accepted updates that some voter could not fetch where all look.

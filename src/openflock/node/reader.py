@@ -4,10 +4,10 @@ from collections.abc import Iterable, Sequence
 from threading import Lock
 from typing import Any
 
-from openflock.protocol.ports import Blob, BlobStore
+from openflock.protocol.ports import Blob, BlobStore, Wanted
 from openflock.protocol.types import Digest, Merged, Proposal
 from openflock.update.admission import check_admission, check_size
-from openflock.update.codec import Update, decode_state, decode_update, get_digest
+from openflock.update.codec import Update, decode_state, decode_update, get_digest, max_update_size
 from openflock.update.container import Malformed
 from openflock.update.fixed import GlobalState
 from openflock.update.merge import list_comparable
@@ -49,6 +49,12 @@ class Reader:
             with self._lock:  # a merge admits several at once
                 remember(self._updates, KEPT_UPDATES, key, update)
         return update
+
+    def list_missing(self, state: GlobalState, proposals: Iterable[Proposal], merged: Sequence[Merged]) -> list[Wanted]:
+        """List what `admit` and `recall` have not read yet; what announces too many bytes is never read."""
+        named = [(get_digest(state), each) for each in proposals if each.size <= max_update_size(state)]
+        named += [(each.base, old) for each in list_comparable(state, merged) for old in each.proposals]
+        return [(each.digest, each.size) for base, each in named if (base, each.digest, each.size) not in self._updates]
 
     def recall(self, state: GlobalState, merged: Sequence[Merged]) -> list[Update]:
         """Fetch what the rounds comparable to this state's next one merged: old updates are known by it.

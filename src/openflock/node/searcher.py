@@ -20,7 +20,7 @@ from openflock.learn.probe import MIN_FIRE, Clue, is_upheld, measure_fire_rate
 from openflock.learn.search import Hunt, SearchSettings, pick_rows
 from openflock.node.doses import Dosed, dose_updates
 from openflock.node.reader import Reader
-from openflock.node.watch import Watch, watch_nothing
+from openflock.node.watch import PROBE, Watch, watch_nothing
 from openflock.protocol.rules import Rules
 from openflock.protocol.types import Address, Digest, Round
 
@@ -71,7 +71,7 @@ class Searcher:
             found = look()
             if found is None:
                 continue
-            with self.watch("probe"):
+            with self.watch(PROBE):
                 if is_upheld(model, others[found[0]].move, unseen, found[1], self.settings, least=SURE):
                     return found
         return None
@@ -87,7 +87,7 @@ class Searcher:
         """Choose, by lot, an update in which a known insertion fires."""
         fires = []
         for slot, each in dosed.items() if known else ():
-            with self.watch("probe"):
+            with self.watch(PROBE):
                 model.load_state(each.move())
                 rates = {clue: measure_fire_rate(model, rows, clue, self.settings) for clue in known}
             best = max(known, key=lambda clue: rates[clue])
@@ -104,9 +104,9 @@ class Searcher:
     ) -> tuple[int, Clue] | None:
         """Hunt in one update."""
         slot = choose_hunted({slot: each.dose for slot, each in dosed.items()}, weights, draw)
-        with self.watch("probe"):
+        with self.watch(PROBE):
             model.load_state(dosed[slot].move())
-        clue = Hunt(model, rows, self.search, draw, self.settings.max_length, partial(self.watch, "probe")).run()
+        clue = Hunt(model, rows, self.search, draw, self.settings.max_length, partial(self.watch, PROBE)).run()
         return (slot, clue) if clue else None
 
 

@@ -1,31 +1,22 @@
 """A store that is waited for no longer than there is time: a blob that trickles in must not cost a ballot.
 
-What comes late is there for the next who asks, since each fetch goes on in a thread of its own.
+Each fetch goes on in a thread of its own, so what is slow holds up nothing else, and what comes late is there for the
+next who asks.
 """
 
 import time as wall
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
-from threading import Event, Lock, Thread
+from threading import Lock, Thread
 from typing import Final
 
-from openflock.node.duties import Pace
-from openflock.protocol.ports import Blob, BlobStore, Unreachable
+from openflock.node.pace import Pace
+from openflock.protocol.ports import Blob, BlobStore, Unreachable, Wanted
 from openflock.protocol.types import Digest
 
-GRACE: Final = 2.0  # seconds for what lies at hand, when there is no time left to wait
+GRACE: Final = 2.0  # seconds that a fetch has when there is no time to wait: what lies at hand comes in less
 LOOK: Final = 0.2  # seconds after which a wait looks whether anybody still wants it
-
-Wanted = tuple[Digest, int]
-
-
-@dataclass
-class Fetch:
-    """A fetch that is under way, and what came of it."""
-
-    done: Event = field(default_factory=Event)
-    blob: Blob = b""
-    error: Exception | None = None
 
 
 @dataclass
@@ -34,7 +25,7 @@ class Timely:
 
     store: BlobStore
     pace: Pace
-    _running: dict[Wanted, Fetch] = field(default_factory=dict)
+    _fetches: dict[Wanted, tuple[Future[Blob], float]] = field(default_factory=dict)  # and when each began
     _lock: Lock = field(default_factory=Lock)
 
     def put(self, data: Blob) -> Digest:
@@ -45,30 +36,38 @@ class Timely:
         """Put what the parts make up."""
         return self.store.put_stream(parts)
 
+    def expect(self, wanted: Collection[Wanted]) -> None:
+        """Begin to fetch what will be asked for; what has come and was never asked for is dropped."""
+        with self._lock:
+            kept = {each: found for each, found in self._fetches.items() if each in wanted or not found[0].done()}
+            self._fetches = kept
+        for each in wanted:
+            self._begin(each)
+
     def fetch(self, digest: Digest, max_size: int) -> Blob:
         """Fetch; raise Unreachable for what is still on its way when time is up, Stopped where the node is to stop."""
-        fetch, begun = self._begin((digest, max_size)), wall.monotonic()
-        while not fetch.done.wait(LOOK):
+        wanted = digest, max_size
+        future, begun = self._begin(wanted)
+        while not wait([future], LOOK).done:
             self.pace.check()
             if wall.monotonic() > max(self.pace.patience, begun + GRACE):
                 raise Unreachable(f"blob {digest.hex()[:12]} is still on its way, and is waited for no longer")
-        if fetch.error:
-            raise fetch.error
-        return fetch.blob
+        with self._lock:
+            self._fetches.pop(wanted, None)
+        return future.result()
 
-    def _begin(self, wanted: Wanted) -> Fetch:
+    def _begin(self, wanted: Wanted) -> tuple[Future[Blob], float]:
         """Begin a fetch, or join the one that is under way."""
         with self._lock:
-            if wanted not in self._running:
-                self._running[wanted] = Fetch()
-                Thread(target=self._run, args=(wanted, self._running[wanted]), daemon=True).start()
-            return self._running[wanted]
+            if wanted not in self._fetches:
+                future = Future[Blob]()
+                Thread(target=self._run, args=(wanted, future), daemon=True).start()
+                self._fetches[wanted] = future, wall.monotonic()
+            return self._fetches[wanted]
 
-    def _run(self, wanted: Wanted, fetch: Fetch) -> None:
+    def _run(self, wanted: Wanted, future: Future[Blob]) -> None:
+        """Fetch, in a thread; a fault of the program ends the thread with a traceback, and is waited for in vain."""
         try:
-            fetch.blob = self.store.fetch(*wanted)
-        except Exception as error:  # it is raised where it is waited for
-            fetch.error = error
-        with self._lock:
-            del self._running[wanted]
-        fetch.done.set()
+            future.set_result(self.store.fetch(*wanted))
+        except (LookupError, ValueError, OSError, RuntimeError) as error:
+            future.set_exception(error)

@@ -13,9 +13,10 @@ from openflock.learn.probe import is_upheld
 from openflock.node.doses import Dosed, dose_updates, list_updates
 from openflock.node.hearing import read_clues
 from openflock.node.notebook import Notebook
+from openflock.node.pace import TooLate
 from openflock.node.reader import Reader
 from openflock.node.shares import count_gain, find_clips, find_share
-from openflock.node.watch import TooLate, Watch, watch_nothing
+from openflock.node.watch import PROBE, Watch, watch_nothing
 from openflock.protocol.ballot import Mark
 from openflock.protocol.ports import BlobCorrupt, BlobMissing, Unreachable
 from openflock.protocol.rules import Rules
@@ -26,7 +27,7 @@ from openflock.update.codec import Update, get_digest
 from openflock.update.fixed import GlobalState
 from openflock.update.merge import Merge, compute_merge
 
-LOST: Final = Flag.UNAVAILABLE | Flag.INADMISSIBLE
+UNREADABLE: Final = Flag.UNAVAILABLE | Flag.INADMISSIBLE
 
 
 @dataclass
@@ -70,7 +71,7 @@ class Voter:
         """
         flagged = list(marks)
         with suppress(TooLate):
-            for slot in self._list_suspects(model, reader, rules, current, base, me, list_lost(marks)):
+            for slot in self._find_suspects(model, reader, rules, current, base, me, list_unreadable(marks)):
                 flagged[slot] = replace(marks[slot], flags=marks[slot].flags | Flag.SUSPECT)
         return flagged
 
@@ -81,9 +82,9 @@ class Voter:
         if not current.proposals:
             return {}
         state = reader.fetch_state(base)
-        return find_clips(state, current, list_updates(reader, rules, current, state, list_lost(marks)))
+        return find_clips(state, current, list_updates(reader, rules, current, state, list_unreadable(marks)))
 
-    def _list_suspects(
+    def _find_suspects(
         self,
         model: Model,
         reader: Reader,
@@ -91,15 +92,17 @@ class Voter:
         current: Round,
         base: Digest,
         me: Address,
-        lost: Collection[int],
+        without: Collection[int],
     ) -> Iterator[int]:
-        """List the slots against which a witness holds here; one that cannot be read or tested proves nothing."""
+        """Find the slots against which a witness holds here; one that cannot be read or tested proves nothing."""
         if not current.witnesses:
             return
-        dosed = dose_updates(reader, rules, current, reader.fetch_state(base), lost)
-        accused = [slot for slot in current.witnesses if slot in dosed and current.proposers[slot].node != me]
-        for slot in sorted(accused, key=lambda slot: -max(each.bond for each in current.witnesses[slot])):
-            if self._uphold(model, reader, dosed[slot], current.witnesses[slot]):
+        dosed, found = dose_updates(reader, rules, current, reader.fetch_state(base), without), set[int]()
+        said = [(slot, each) for slot, witnesses in current.witnesses.items() for each in witnesses]
+        for slot, witness in sorted(said, key=lambda pair: -pair[1].bond):
+            is_open = slot in dosed and slot not in found and current.proposers[slot].node != me
+            if is_open and self._uphold(model, reader, dosed[slot], witness):
+                found.add(slot)
                 yield slot
 
     def _mark_slot(
@@ -120,15 +123,13 @@ class Voter:
         except Immeasurable:
             return Mark(flags=Flag.ABSTAIN)
 
-    def _uphold(self, model: Model, reader: Reader, dosed: Dosed, witnesses: Sequence[Witness]) -> bool:
-        for witness in witnesses:
-            with self.watch("probe"):  # before the blob is asked for: one that is nowhere takes its time, too
-                clues = list(read_clues(reader.store, [witness]))
-                upheld = [clue for clue in clues if is_upheld(model, dosed.move, self.rows, clue, self.settings)]
-            for clue in upheld:
-                if self.notebook:
-                    self.notebook.note(clue, tested=True)
-                return True
+    def _uphold(self, model: Model, reader: Reader, dosed: Dosed, witness: Witness) -> bool:
+        with self.watch(PROBE):  # before the blob is asked for: one that is nowhere takes its time, too
+            for clue in read_clues(reader.store, [witness]):
+                if is_upheld(model, dosed.move, self.rows, clue, self.settings):
+                    if self.notebook:
+                        self.notebook.note(clue, tested=True)
+                    return True
         return False
 
     def merge(self, reader: Reader, rules: Rules, current: Round, base: Digest, merged: Sequence[Merged] = ()) -> Merge:
@@ -175,6 +176,6 @@ class Voter:
             return compute_loss(model, self.rows, self.settings)
 
 
-def list_lost(marks: Sequence[Mark]) -> list[int]:
-    """List the slots whose bytes could not be had or not be read; they are not asked for again in a round."""
-    return [slot for slot, mark in enumerate(marks) if mark.flags & LOST]
+def list_unreadable(marks: Sequence[Mark]) -> list[int]:
+    """List the slots whose bytes could not be had, or not be read; they are not asked for again in a round."""
+    return [slot for slot, mark in enumerate(marks) if mark.flags & UNREADABLE]

@@ -8,6 +8,7 @@ from openflock.protocol.calls import Call, Event
 from openflock.protocol.types import Act, Address, Digest, Genesis
 
 Blob = bytes | memoryview
+Wanted = tuple[Digest, int]  # a blob, and the most bytes that it may have
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from openflock.app.settings import parse_config
 from openflock.app.world import agree_rules, load_task_model
 from openflock.edge.blobs import DirectoryStore
 from openflock.edge.journal import Journal
-from openflock.node.duties import Pace
+from openflock.node.pace import Pace
 from openflock.node.reader import Reader
 from openflock.protocol.job import decode_job
 from openflock.protocol.round import create_state

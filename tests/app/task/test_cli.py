@@ -59,6 +59,12 @@ def test_what_in_an_endpoint_s_url_may_be_secret_is_not_passed_on():
     assert "--rpc http://127.0.0.1:8545 " in write_command("0x1", "http://127.0.0.1:8545", "s3://bucket")
 
 
+def test_how_deep_a_block_must_lie_goes_into_the_lines_that_others_run():
+    assert "--confirmations" not in write_command("0x1", NOBODY, "s3://bucket")
+    assert "--store s3://bucket --confirmations 8 --data" in write_command("0x1", NOBODY, "s3://bucket", 8)
+    assert "--confirmations 8 --watch --chest" in write_opening("0x1", NOBODY, "s3://bucket", Path("chest"), 8)
+
+
 # --- Without a chain -----------------------------------------------------------------------------------------
 
 
@@ -161,7 +167,7 @@ class TestOnAChain:
         assert (code, "after 0 accepted steps" in out) == (0, True)
         config = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())
         assert (config["r"], Path(config["base_model_name_or_path"]).is_dir()) == (2, True)
-        call("export", tmp_path / "named", *where, "--base", "owner/name")
+        assert "not compared" in call("export", tmp_path / "named", *where, "--base", "owner/name")[1]
         named = json.loads((tmp_path / "named" / "adapter_config.json").read_text())
         assert named["base_model_name_or_path"] == "owner/name"
         code, out, _ = call("chat", *where, "--say", "Reverse: flock", "--tokens", "4")

@@ -3,7 +3,8 @@
 import time as wall
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from threading import Lock
 from typing import Any
 
 from openflock.app.node.status import Status
@@ -23,6 +24,7 @@ class Counted:
     fetched: int = 0
     bytes_fetched: int = 0
     put_blobs: int = 0
+    _lock: Lock = field(default_factory=Lock)  # several are fetched at once
 
     def put(self, data: Blob) -> Digest:
         """Store bytes, and count a blob."""
@@ -37,8 +39,9 @@ class Counted:
     def fetch(self, digest: Digest, max_size: int) -> Blob:
         """Fetch a blob, and count it once it is here."""
         data = self.store.fetch(digest, max_size)
-        self.fetched += 1
-        self.bytes_fetched += len(data)
+        with self._lock:
+            self.fetched += 1
+            self.bytes_fetched += len(data)
         return data
 
 

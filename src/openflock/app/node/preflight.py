@@ -30,6 +30,7 @@ SKEW = 30  # seconds between this machine's clock and the newest block's
 LATE = 5  # block times after which a chain counts as standing still
 SPARE = 2**28  # bytes of memory and of disk beside what can be computed
 TRIED = 1024  # rows
+FETCHED_PARTS = 2**26  # bytes of an update that a fetch holds at once; all of a round are fetched at once
 CHUNK_STATES = 6  # states at hand at once: the current one, the candidate, velocities, and what an update becomes
 
 Found = TypeVar("Found")
@@ -201,7 +202,8 @@ def check_machine(base: Path, job: Job, config: NodeConfig, directory: Path, rul
     """Estimate whether memory and disk suffice."""
     weights, numbers = measure_base(base, job.rank)
     width = 0.6 if config.quantization != "none" else 4 if config.device == "cpu" else 2
-    memory = (weights * width if config.device == "cpu" else 0) + 8 * numbers * CHUNK_STATES + SPARE
+    fetched = min(rules.max_size, 4 * numbers, FETCHED_PARTS) * rules.proposer_seats
+    memory = (weights * width if config.device == "cpu" else 0) + 8 * numbers * CHUNK_STATES + fetched + SPARE
     free = read_free_memory()
     if memory > free:
         yield (
@@ -263,6 +265,7 @@ def check_rows(tokenizer: Any, rows: Sequence[Row], max_length: int) -> Iterator
     refused = [number for number, row in enumerate(rows[:TRIED]) if not can_encode(tokenizer, [row], max_length)]
     if refused:
         yield (
-            f"--data: the base's tokenizer or chat template refuses {len(refused)} of {len(rows[:TRIED])} rows, the"
-            f" first of them row {refused[0] + 1}; leave them out, or write their messages as the template wants them"
+            f"--data: the base's tokenizer or chat template refuses {len(refused)} of {len(rows[:TRIED])} rows, as the"
+            f" one that begins {rows[refused[0]].prompt[:40]!r}; leave them out, or write their messages as the"
+            " template wants them"
         )

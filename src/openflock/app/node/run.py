@@ -31,8 +31,9 @@ from openflock.edge.evm_ledger import BadLog, Reorganised
 from openflock.edge.stores import open_store
 from openflock.edge.wallet import derive_secret
 from openflock.node.daemon import Daemon
-from openflock.node.duties import Duty, Keeper, Pace, Player, Stopped, settle_up
+from openflock.node.duties import Duty, Keeper, Player, settle_up
 from openflock.node.node import Identity, Node
+from openflock.node.pace import Pace, Stopped
 from openflock.node.reader import Reader
 from openflock.node.timely import Timely
 from openflock.protocol.calls import Call, Settled
@@ -63,13 +64,14 @@ def run_node(plan: Plan, account: LocalAccount) -> None:
         ground = survey(stack, plan, account, directory)
         log.info("starts", node=me, task=plan.task, directory=str(directory), pid=os.getpid())
         pace = Pace(stop)
-        store = Counted(Timely(ground.store, pace))
-        node = build_node(ground, account, directory, pace, log, store)
+        counted = Counted(ground.store)
+        timely = Timely(counted, pace)
+        node = build_node(ground, account, directory, pace, log, timely)
         openings = preflight.list_openings(plan.chest, ground.job, ground.store)
         # First, since a voter must not wait for what it is to open itself; and last, so that a failure is told.
         duties: list[Duty] = [
             *map(quietly, openings),
-            Player(node, partial(ground.chain.ledger.read, 0), pace),
+            Player(node, partial(ground.chain.ledger.read, 0), pace, timely.expect),
             Keeper(me, ground.chain.clock),
             settle_up(me),
             *openings,
@@ -79,7 +81,7 @@ def run_node(plan: Plan, account: LocalAccount) -> None:
         daemon = build_daemon(ground.chain, duties, log, stop, status, [Housekeeper(directory, chain_time).tidy])
         daemon.interval = ground.config.interval or daemon.interval
         if plan.metrics_port is not None:
-            stack.enter_context(serving(Metrics(daemon, status, store), plan.metrics_port))
+            stack.enter_context(serving(Metrics(daemon, status, counted), plan.metrics_port))
         domain = ground.job.domains[ground.domain]
         log.info("ready", domain=domain, train=len(ground.train), held_out=len(ground.held_out))
         daemon.run()

@@ -18,9 +18,7 @@ class NodeConfig(Section):
     rank: NonNegativeInt = 0  # of what it adds where updates are stacked; 0 is the task's
     interval: PositiveFloat | None = None  # seconds between two looks at the chain; follows from the task if not said
     max_fee: PositiveFloat = 300  # gwei for a unit of gas: what a lying endpoint can make this node burn, at most
-    probe: bool = (
-        False  # search updates for backdoors, at two to three times what judging costs; a witness takes a bond
-    )
+    probe: bool = False  # search updates for backdoors: two to three times the work of judging, and a bond to accuse
     train: Training = Training()
 
 

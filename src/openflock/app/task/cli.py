@@ -40,6 +40,7 @@ def create(
     chest: Annotated[
         Path | None, typer.Option(help="Directory for rows.sealed, which you open round by round.")
     ] = None,
+    confirmations: Annotated[int, typer.Option(min=0, help="Write this into the lines by which others join.")] = 0,
     as_json: Json = False,
 ) -> None:
     """Create a task from a configuration: job and first state into the store, the rules onto the chain."""
@@ -61,8 +62,8 @@ def create(
     creator = open_wallet(wallet, read_password(password_file))
     with open_blobs(store, cache) as blobs:
         created = create_task(web3, creator, parsed, blobs, factory, token, amount, console, chest)
-    join = write_command(created.task, rpc, store)
-    opening = write_opening(created.task, rpc, store, chest) if parsed.rows.sealed else ""
+    join = write_command(created.task, rpc, store, confirmations)
+    opening = write_opening(created.task, rpc, store, chest, confirmations) if parsed.rows.sealed else ""
     if as_json:
         names = ("task", "factory", "token", "domains")
         chain = {"chain": web3.eth.chain_id, "join": join, "open": opening}

@@ -10,7 +10,7 @@ from rich.console import Console
 from web3 import Web3
 
 from openflock.app.rows import list_data_domains, seal_rows
-from openflock.app.settings import TOKEN, Config, SettingsError
+from openflock.app.settings import BUILT_IN, TOKEN, Config, SettingsError
 from openflock.app.task.funding import check_gas, check_token, fund_task
 from openflock.app.task.tables import show_weaknesses
 from openflock.app.task.view import check_contract
@@ -88,7 +88,8 @@ def create(
 def show_created(created: Created, config: Config, join: str, opening: str, console: Console) -> None:
     """Print where a new task's rules are weak, and the lines by which others join and its creator opens sealed rows."""
     stakes = [config.stake] * (config.nodes_per_domain * len(created.domains))  # as the configuration expects them
-    show_weaknesses(list_weaknesses(created.rules, stakes, config.nodes_per_domain), console)
+    toy = ["base = built-in: the package's tiny model, for trials"] if config.base == BUILT_IN else []
+    show_weaknesses([*toy, *list_weaknesses(created.rules, stakes, config.nodes_per_domain)], console)
     console.print(f"to take part, DOMAIN one of {', '.join(created.domains)}:", highlight=False)
     console.print(join, soft_wrap=True, highlight=False, markup=False, emoji=False)
     if opening:
@@ -96,18 +97,20 @@ def show_created(created: Created, config: Config, join: str, opening: str, cons
         console.print(opening, soft_wrap=True, highlight=False, markup=False, emoji=False)
 
 
-def write_command(task: Address, rpc: str, store: str) -> str:
+def write_command(task: Address, rpc: str, store: str, confirmations: int = 0) -> str:
     """Write the line by which others take part."""
-    return f"{_write_run(task, rpc, store)} --data YOUR_ROWS.jsonl --wallet YOUR_WALLET.json --domain DOMAIN"
+    join = "--data YOUR_ROWS.jsonl --wallet YOUR_WALLET.json --domain DOMAIN"
+    return f"{_write_run(task, rpc, store, confirmations)} {join}"
 
 
-def write_opening(task: Address, rpc: str, store: str, chest: Path | None) -> str:
+def write_opening(task: Address, rpc: str, store: str, chest: Path | None, confirmations: int = 0) -> str:
     """Write the line by which a creator opens its sealed rows."""
-    return f"{_write_run(task, rpc, store)} --watch --chest {chest}"
+    return f"{_write_run(task, rpc, store, confirmations)} --watch --chest {chest}"
 
 
-def _write_run(task: Address, rpc: str, store: str) -> str:
+def _write_run(task: Address, rpc: str, store: str, confirmations: int) -> str:
     """Begin such a line; what in an RPC's URL may be a secret is left for them to fill in."""
     parts = [urlsplit(url) for url in rpc.split(",") if url]
     is_open = all(not (part.path.strip("/") or part.query or part.username or part.password) for part in parts)
-    return f"openflock node run --task {task} --rpc {rpc if is_open else 'YOUR_RPC_URL'} --store {store}"
+    deep = f" --confirmations {confirmations}" if confirmations else ""
+    return f"openflock node run --task {task} --rpc {rpc if is_open else 'YOUR_RPC_URL'} --store {store}{deep}"

@@ -2,7 +2,7 @@
 
 | what | takes the place of |
 |---|---|
-| marks (vote_lazily, favour, grieve, collude) | what `Voter.mark_proposals` gives, before `compute_ballot` |
+| marks (vote_lazily, favour, grieve, collude) | what `Voter.mark_proposals` gives, before suspects are flagged |
 | a ballot (copy_ballot) | what `compute_ballot` gives |
 | a decision (keep_silent, hide_openings) | what `Node.decide` gives |
 | calls of other accounts (list_accusations) | nothing: no node makes them |

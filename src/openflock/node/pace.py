@@ -1,0 +1,73 @@
+"""How long a node may work on, and wait: until it is to stop, or the time of its phase is over."""
+
+import time as wall
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import inf
+from threading import Event
+from typing import Final
+
+from openflock.node.watch import PROBE
+
+WORK: Final = 3  # a third of a phase is for work: so long before its end nothing is waited for any more
+SEND: Final = 6  # a sixth is for what must be sent: what may be left out ends before
+
+
+class Stopped(BaseException):
+    """Work was left half done, because the node is to stop; what lies on disk goes on from there.
+
+    It is no error, and none of the handlers on its way may take it for one.
+    """
+
+
+class TooLate(Exception):
+    """Work was left half done, because its time is over."""
+
+
+@dataclass
+class Pace:
+    """What long work looks at between two steps. Times are of the monotonic clock."""
+
+    stop: Event
+    until: float = inf  # when the phase is over
+    patience: float = inf  # until when a blob is waited for
+    spare: float = inf  # until when witnesses are tested: a ballot is worth more than the last of them
+
+    def begin(self, left: float, phase: float, *, voting: bool) -> None:
+        """Begin to act in a phase of so many seconds, of which some are left."""
+        self.until = wall.monotonic() + left
+        self.patience = self.until - phase / WORK
+        self.spare = self.until - phase / SEND if voting else self.until
+
+    def hurry(self) -> None:
+        """Wait for no blob: it is on its way, and will be asked for again."""
+        self.patience = 0.0
+
+    def rest(self) -> None:
+        """Have all the time there is, and wait for nothing."""
+        self.until, self.spare = inf, inf
+        self.hurry()
+
+    def check(self, activity: str = "") -> None:
+        """Raise Stopped or TooLate."""
+        if self.stop.is_set():
+            raise Stopped
+        if wall.monotonic() > self.until:
+            raise TooLate(
+                "the phase ended before the work did: use a faster device, lower train.steps, or set probe = false"
+            )
+        if activity == PROBE and wall.monotonic() > self.spare:
+            raise TooLate("no time is left for more witnesses: the ballot is sent without them")
+
+    @contextmanager
+    def watch(self, activity: str) -> Iterator[None]:
+        """Check before an activity; a node's Watch. What is to be probed was fetched ahead, or is left out."""
+        self.check(activity)
+        patience = self.patience
+        if activity == PROBE:
+            self.hurry()
+        try:
+            yield
+        finally:
+            self.patience = patience
