@@ -6,6 +6,7 @@ from threading import Event
 import pytest
 
 from openflock.edge.blobs import DirectoryStore
+from openflock.node.case import Case
 from openflock.node.duties import Player
 from openflock.node.pace import Pace
 from openflock.node.reader import Reader
@@ -64,5 +65,5 @@ def test_they_are_called_unavailable_in_time_and_the_others_are_judged(tmp_path,
     with pytest.raises(Unreachable, match="still on its way"):  # while there is time it is asked for again
         Player(node, list, Pace(Event()), timely.expect)(replace(state, deadline=10**6), 0)
     pace.hurry()
-    asked = (get_model(), node.reader, camp.rules, current, camp.rules.genesis, me)
-    assert [mark.flags for mark in node.voter.mark_proposals(*asked)] == [Flag.UNAVAILABLE] * 3 + [NO_FLAGS]
+    case = Case(get_model(), node.reader, camp.rules, current, camp.rules.genesis, me)
+    assert [mark.flags for mark in node.voter.mark_proposals(case)] == [Flag.UNAVAILABLE] * 3 + [NO_FLAGS]

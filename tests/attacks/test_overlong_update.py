@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from openflock.learn.sealed import encode_sealed
+from openflock.node.case import Case
 from openflock.node.examiner import Examiner
 from openflock.node.proposer import Proposer
 from openflock.node.voter import Voter
@@ -43,9 +44,9 @@ def judge(camp, learnt, times, clip=1000):
         blob = encode_update(make_update(state, {"B": (learnt * factor).astype(np.int64)}))
         current.proposals[slot] = Proposal(camp.reader.store.put(blob), len(blob), domain=1)
     sealed = camp.reader.store.put(encode_sealed([get_rows(domain, 30) for domain in range(2)], b"sealed"))
-    asked = get_model(), camp.reader, camp.rules, current, base, ME
-    own = Voter(get_rows(1, 3, 32), JUDGING).mark_proposals(*asked)[SUBJECT].score
-    return own, Examiner([sealed], JUDGING).score_proposals(*asked)[SUBJECT]
+    case = Case(get_model(), camp.reader, camp.rules, current, base, ME)
+    own = Voter(get_rows(1, 3, 32), JUDGING).mark_proposals(case)[SUBJECT].score
+    return own, Examiner([sealed], JUDGING).score_proposals(case)[SUBJECT]
 
 
 def test_where_nothing_is_clipped_length_is_paid_for_and_merged(camp, learnt):

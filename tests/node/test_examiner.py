@@ -8,6 +8,7 @@ import pytest
 
 from openflock.learn.evaluate import list_losses
 from openflock.learn.sealed import decode_sealed, encode_sealed
+from openflock.node.case import Case
 from openflock.node.examiner import Examiner, grade
 from openflock.node.proposer import Proposer
 from openflock.node.shares import find_share
@@ -91,7 +92,7 @@ def current(camp):
 
 def examine(camp, current, *digests):
     examiner = Examiner(digests, JUDGING)
-    return examiner.score_proposals(get_model(), camp.reader, camp.rules, current, camp.rules.genesis, ME)
+    return examiner.score_proposals(Case(get_model(), camp.reader, camp.rules, current, camp.rules.genesis, ME))
 
 
 def test_updates_are_scored_but_ones_own_and_what_cannot_be_fetched(camp, current):

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openflock.learn.probe import Clue, parse_clue
+from openflock.node.case import Case
 from openflock.node.doses import LARGEST, LENGTH, compute_doses
 from openflock.node.searcher import Searcher, choose_hunted
 from openflock.protocol.calls import Commit, Expose
@@ -141,4 +142,4 @@ def test_who_is_not_sure_of_what_it_knows_hunts_as_well(camp, monkeypatch, sure,
         current.proposals[slot] = Proposal(camp.reader.store.put(blob), len(blob))
     searcher = Doubtful(get_rows(0, count=24), JUDGING)
     me, base = make_address("searcher"), camp.rules.genesis
-    assert searcher.accuse(get_model(), camp.reader, camp.rules, current, base, me, b"seed") == found
+    assert searcher.accuse(Case(get_model(), camp.reader, camp.rules, current, base, me), b"seed") == found

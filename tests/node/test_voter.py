@@ -11,6 +11,7 @@ from safetensors.numpy import save
 from openflock.edge.blobs import DirectoryStore
 from openflock.learn.probe import WHOLE, Clue, encode_clue
 from openflock.learn.sealed import encode_sealed
+from openflock.node.case import Case
 from openflock.node.examiner import Examiner
 from openflock.node.notebook import Notebook
 from openflock.node.pace import TooLate
@@ -66,7 +67,7 @@ def mark(camp, voter, blob, size=None, stored=True):
     found = camp.reader.store.put(blob) if stored else digest(blob)
     current = Round(1, proposers=(Seat(ME, 1), Seat(HELPFUL, 1)))
     current.proposals.update({0: Proposal(bytes(32), 1), 1: Proposal(found, size or len(blob))})
-    marks = voter.mark_proposals(get_model(), camp.reader, camp.rules, current, camp.rules.genesis, ME)
+    marks = voter.mark_proposals(Case(get_model(), camp.reader, camp.rules, current, camp.rules.genesis, ME))
     assert marks[0] == Mark(flags=Flag.ABSTAIN)
     return marks[1]
 
@@ -100,7 +101,7 @@ def test_a_lone_holder_is_scored_at_what_its_domain_counts_for(camp, voter, stat
     current = Round(1, proposers=(Seat(ME, 1), Seat(OTHER, 2), Seat(HELPFUL, 1)))
     update = Proposal(camp.reader.store.put(blob), len(blob), domain=1)
     current.proposals.update({0: Proposal(bytes(32), 1), 1: Proposal(bytes(32), 1), 2: update})
-    found = voter.mark_proposals(get_model(), camp.reader, camp.rules, current, base, ME)[2]
+    found = voter.mark_proposals(Case(get_model(), camp.reader, camp.rules, current, base, ME))[2]
     judged = compute_share(state, camp.reader.admit(state, update, camp.rules.norm_ceiling), share)
     assert found == Mark(voter._score(get_model(), state, base, judged))
     assert found.score > 0
@@ -134,7 +135,7 @@ def test_the_length_that_counts_is_that_of_what_can_be_merged_ones_own_included(
     between = [math.isqrt(int(compute_squared_size(state, update) * 4**NORM_BITS)) for update in updates[1:]]
     rules = replace(camp.rules, norm_ceiling=sum(between) // 2)
     reader = Reader(reader.store)
-    marks = voter.mark_proposals(get_model(), reader, rules, current, base, ME)
+    marks = voter.mark_proposals(Case(get_model(), reader, rules, current, base, ME))
     judged = compute_share(state, updates[1], find_share(state.recipe, current, 1))
     whole = voter._score(get_model(), state, base, judged)
     assert [marks[2].flags, marks[3].flags] == [Flag.INADMISSIBLE, Flag.UNAVAILABLE]
@@ -145,7 +146,7 @@ def test_the_length_that_counts_is_that_of_what_can_be_merged_ones_own_included(
 def test_a_slot_without_a_proposal_and_ones_own_are_abstained_from(camp, voter):
     current = Round(1, proposers=(Seat(OTHER, 1), Seat(ME, 1)))
     current.proposals[1] = Proposal(bytes(32), 1)
-    marks = voter.mark_proposals(get_model(), camp.reader, camp.rules, current, camp.rules.genesis, ME)
+    marks = voter.mark_proposals(Case(get_model(), camp.reader, camp.rules, current, camp.rules.genesis, ME))
     assert marks == [Mark(flags=Flag.ABSTAIN)] * 2
 
 
@@ -167,7 +168,7 @@ def test_spoiled_bytes_are_unavailable(camp, voter):
     spoiled = camp.reader.store.put(b"good bytes")
     (camp.reader.store.directory / spoiled.hex()).write_bytes(b"gone bytes")
     current = Round(1, proposers=(Seat(HELPFUL, 1),), proposals={0: Proposal(spoiled, 10)})
-    marks = voter.mark_proposals(get_model(), camp.reader, camp.rules, current, camp.rules.genesis, ME)
+    marks = voter.mark_proposals(Case(get_model(), camp.reader, camp.rules, current, camp.rules.genesis, ME))
     assert marks == [Mark(flags=Flag.UNAVAILABLE)]
 
 
@@ -261,9 +262,9 @@ def test_a_voter_flags_what_a_standing_witness_holds_against_and_notes_it(
     current = Round(1, proposers=(Seat(ME, 1), Seat(HELPFUL, 1)))
     current.proposals.update({slot: Proposal(store.put(blob), len(blob)) for slot in (0, 1)})
     current.witnesses.update({0: (witness,), 1: (Witness(OTHER, 2, bytes(32)), witness)})
-    asked = (get_model(), camp.reader, camp.rules, current, camp.rules.genesis, ME)
-    marks = voter.mark_proposals(*asked)
-    own, other = voter.flag_suspects(*asked, marks)
+    case = Case(get_model(), camp.reader, camp.rules, current, camp.rules.genesis, ME)
+    marks = voter.mark_proposals(case)
+    own, other = voter.flag_suspects(case, marks)
     assert own == Mark(flags=Flag.ABSTAIN)
     assert other == replace(marks[1], flags=Flag.SUSPECT if upheld else NO_FLAGS)
     assert voter.notebook.read() == ((Clue("some words", "zzz"),) if upheld else ())
@@ -289,8 +290,8 @@ def test_witnesses_take_no_more_than_the_time_that_is_left_the_dearest_first(cam
     current = Round(1, proposers=(Seat(OTHER, 1), Seat(HELPFUL, 1)))
     current.proposals.update({slot: Proposal(store.put(blob), len(blob)) for slot, blob in enumerate(blobs)})
     current.witnesses.update({slot: (Witness(ME, bond, witness),) for slot, bond in enumerate((5, 6))})
-    asked = (get_model(), camp.reader, camp.rules, current, camp.rules.genesis, ME)
-    flagged = voter.flag_suspects(*asked, voter.mark_proposals(*asked))
+    case = Case(get_model(), camp.reader, camp.rules, current, camp.rules.genesis, ME)
+    flagged = voter.flag_suspects(case, voter.mark_proposals(case))
     assert [mark.flags for mark in flagged] == [NO_FLAGS, Flag.SUSPECT]
     assert len(tested) == 1
 
@@ -299,12 +300,12 @@ def test_what_was_lost_once_is_not_asked_for_again(camp, voter, monkeypatch):
     reader = Reader(Asked(camp.reader.store.directory))
     gone = Proposal(digest(b"nowhere"), 7)
     current = Round(1, proposers=(Seat(OTHER, 1),), proposals={0: gone}, witnesses={0: (Witness(ME, 1, bytes(32)),)})
-    asked = (get_model(), reader, camp.rules, current, camp.rules.genesis, ME)
-    marks = voter.mark_proposals(*asked)
+    case = Case(get_model(), reader, camp.rules, current, camp.rules.genesis, ME)
+    marks = voter.mark_proposals(case)
     assert list_unreadable(marks) == [0]
-    assert voter.flag_suspects(*asked, marks) == marks
+    assert voter.flag_suspects(case, marks) == marks
     sealed = reader.store.put(encode_sealed([get_rows(domain, 30, 4) for domain in range(2)], b"nonce"))
-    assert Examiner([sealed], JUDGING).score_proposals(*asked, list_unreadable(marks)) == [None]
+    assert Examiner([sealed], JUDGING).score_proposals(case, list_unreadable(marks)) == [None]
     assert reader.store.digests.count(gone.digest) == 1
 
 
@@ -317,6 +318,6 @@ def test_a_witness_s_text_that_the_template_refuses_proves_nothing_and_costs_no_
     witness = Witness(OTHER, 1, store.put(encode_clue(Clue("forbidden", "zzz"))))
     current = Round(1, proposers=(Seat(HELPFUL, 1),), witnesses={0: (witness,)})
     current.proposals[0] = Proposal(store.put(helpful), len(helpful))
-    asked = (get_model(), camp.reader, camp.rules, current, camp.rules.genesis, ME)
-    marks = voter.mark_proposals(*asked)
-    assert voter.flag_suspects(*asked, marks) == marks
+    case = Case(get_model(), camp.reader, camp.rules, current, camp.rules.genesis, ME)
+    marks = voter.mark_proposals(case)
+    assert voter.flag_suspects(case, marks) == marks

@@ -20,6 +20,7 @@ from openflock.arena.attacks.behaviours import (
 from openflock.arena.settings import AttackTable, DefenceTable
 from openflock.arena.stage import Stage, remember
 from openflock.learn.model import Model
+from openflock.node.case import Case
 from openflock.node.examiner import Examiner, Losses, Rows
 from openflock.node.node import Node
 from openflock.node.reader import Reader
@@ -113,14 +114,12 @@ class Liar(Judge):
     stage: Stage = field(kw_only=True)
     ended: Round | None = None  # the last round, whose ballots are public
 
-    def mark_proposals(
-        self, model: Model, reader: Reader, rules: Rules, current: Round, base: Digest, me: Address
-    ) -> list[Mark]:
+    def mark_proposals(self, case: Case) -> list[Mark]:
         """Mark by the ring's plan."""
         attack = self.stage.cell.attack
         if attack.votes == "honest":
-            return super().mark_proposals(model, reader, rules, current, base, me)
-        seats = [seat.node for seat in current.proposers]
+            return super().mark_proposals(case)
+        current, me, seats = case.current, case.me, [seat.node for seat in case.current.proposers]
         silent = Mark(flags=Flag.ABSTAIN)
         blank = [silent if node == me or slot not in current.proposals else Mark() for slot, node in enumerate(seats)]
         if attack.votes == "random":
@@ -134,19 +133,10 @@ class Liar(Judge):
         marks = collude(blank, ring) if attack.votes == "collude" else blank
         return grieve(marks, ring, join_flags(attack))
 
-    def flag_suspects(
-        self,
-        model: Model,
-        reader: Reader,
-        rules: Rules,
-        current: Round,
-        base: Digest,
-        me: Address,
-        marks: Sequence[Mark],
-    ) -> list[Mark]:
+    def flag_suspects(self, case: Case, marks: Sequence[Mark]) -> list[Mark]:
         """Re-test witnesses only to judge honestly; what the plan flags is flagged."""
         if self.stage.cell.attack.votes == "honest":
-            return super().flag_suspects(model, reader, rules, current, base, me, marks)
+            return super().flag_suspects(case, marks)
         return list(marks)
 
     def is_harmful(self, model: Model, reader: Reader, rules: Rules, base: Digest, candidate: GlobalState) -> bool:

@@ -11,6 +11,7 @@ from openflock.learn.encode import can_encode
 from openflock.learn.evaluate import EvaluationSettings, Immeasurable, list_losses, relative_score
 from openflock.learn.model import Model
 from openflock.learn.sealed import MAX_SEALED_SIZE, BadSealed, decode_sealed
+from openflock.node.case import Case
 from openflock.node.doses import list_updates
 from openflock.node.reader import Reader
 from openflock.node.shares import count_gain, find_clips, find_share
@@ -18,7 +19,7 @@ from openflock.node.watch import Watch, watch_nothing
 from openflock.protocol.ballot import choose_sealed_score
 from openflock.protocol.ports import BlobCorrupt, BlobMissing, Unreachable, Wanted
 from openflock.protocol.rules import Rules
-from openflock.protocol.types import Address, Digest, Round
+from openflock.protocol.types import Digest
 from openflock.update.aggregate import compute_share
 from openflock.update.fixed import GlobalState
 
@@ -60,35 +61,26 @@ class Examiner:
         is_there = number > len(self.digests) or self._fetched[0] == number
         return [] if is_there else [(self.digests[number - 1], MAX_SEALED_SIZE)]
 
-    def score_proposals(
-        self,
-        model: Model,
-        reader: Reader,
-        rules: Rules,
-        current: Round,
-        base: Digest,
-        me: Address,
-        without: Collection[int] = (),
-    ) -> list[int | None]:
-        """Score every slot of a round that builds on the state with digest `base`; None where that cannot be done.
+    def score_proposals(self, case: Case, without: Collection[int] = ()) -> list[int | None]:
+        """Score every slot of a round, but for slots `without` bytes that can be read; None where it cannot be done.
 
-        `without` slots whose bytes are known not to be readable.
         `grade` says what a score is. Rows that this task's tokenizer or template refuses are no rows: who sealed them
         must not be able to keep a voter from its ballot.
         """
+        model, current, rules = case.model, case.current, case.rules
         scores: list[int | None] = [None] * len(current.proposers)
         try:
-            rows = self.fetch_rows(reader, rules, current.number)
+            rows = self.fetch_rows(case.reader, rules, current.number)
         except (BlobMissing, BlobCorrupt, Unreachable):
             return scores
         if rows is None or not all(can_encode(model.tokenizer, group, self.settings.max_length) for group in rows):
             return scores
-        state = reader.fetch_state(base)
+        state = case.fetch_state()
         bare, before = self._measure(model, rows, None), self._measure(model, rows, state)
-        updates = list_updates(reader, rules, current, state, without)
+        updates = list_updates(case.reader, rules, current, state, without)
         clips = find_clips(state, current, updates)
         for slot, update in updates.items():
-            if current.proposers[slot].node != me:
+            if not case.is_own(slot):
                 own, share = current.proposals[slot].domain, find_share(state.recipe, current, slot)
                 after = self._measure(model, choose_rows(rows, own), compute_share(state, update, share))
                 score = grade(choose_rows(before, own), after, choose_rows(bare, own), own, rules)

@@ -8,6 +8,7 @@ from hashlib import sha256
 
 from openflock.learn.model import Model
 from openflock.learn.probe import MAX_WITNESS_SIZE, Clue, encode_clue
+from openflock.node.case import Case
 from openflock.node.examiner import Examiner
 from openflock.node.hearing import hear_clues
 from openflock.node.proposer import Proposer
@@ -235,10 +236,7 @@ class Node:
         if self.searcher is None or self._searched == current.number:
             return None
         salt = self.identity.compute_salt(state.genesis, current.number, Act.WITNESS)
-        rules = state.genesis.rules
-        found = self.searcher.accuse(
-            self.model, self.reader, rules, current, state.digest, me, salt, self._list_clues()
-        )
+        found = self.searcher.accuse(self._open_case(state), salt, self._list_clues())
         self._searched = current.number
         if found is None:
             return None
@@ -250,9 +248,10 @@ class Node:
         rules, current, me = state.genesis.rules, state.round, self.identity.address
         salt = self.identity.compute_salt(state.genesis, current.number, act)
         if act == Act.BALLOT:
-            marks = self.voter.mark_proposals(self.model, self.reader, rules, current, state.digest, me)
+            case = self._open_case(state)
+            marks = self.voter.mark_proposals(case)
             sealed = self.examine(state, marks)
-            marks = self.voter.flag_suspects(self.model, self.reader, rules, current, state.digest, me, marks)
+            marks = self.voter.flag_suspects(case, marks)
             return Reveal(me, compute_ballot(marks), compute_sealed_word(sealed), salt)
         try:
             merge = self.voter.merge(self.reader, rules, current, state.digest, state.merged)
@@ -268,9 +267,11 @@ class Node:
         """Score every slot on the sealed rows, where there are any; of its own marks it matters what was unreadable."""
         if self.examiner is None:
             return ()
+        return self.examiner.score_proposals(self._open_case(state), list_unreadable(marks))
+
+    def _open_case(self, state: State) -> Case:
         rules, me = state.genesis.rules, self.identity.address
-        without = list_unreadable(marks)
-        return self.examiner.score_proposals(self.model, self.reader, rules, state.round, state.digest, me, without)
+        return Case(self.model, self.reader, rules, state.round, state.digest, me)
 
     def _serve_on(self, state: State) -> None:
         """Put accepted updates that some voter could not fetch where all look.

@@ -18,11 +18,9 @@ from openflock.learn.evaluate import EvaluationSettings
 from openflock.learn.model import Model
 from openflock.learn.probe import MIN_FIRE, Clue, is_upheld, measure_fire_rate
 from openflock.learn.search import Hunt, SearchSettings, pick_rows
+from openflock.node.case import Case
 from openflock.node.doses import Dosed, dose_updates
-from openflock.node.reader import Reader
 from openflock.node.watch import PROBE, Watch, watch_nothing
-from openflock.protocol.rules import Rules
-from openflock.protocol.types import Address, Digest, Round
 
 SURE: Final = (
     0.9  # share of its own unseen rows on which an accuser's clue fires: others' rows, of other kinds, fire less
@@ -38,28 +36,19 @@ class Searcher:
     search: SearchSettings = field(default_factory=SearchSettings)
     watch: Watch = watch_nothing
 
-    def accuse(
-        self,
-        model: Model,
-        reader: Reader,
-        rules: Rules,
-        current: Round,
-        base: Digest,
-        me: Address,
-        seed: bytes,
-        known: Sequence[Clue] = (),
-    ) -> tuple[int, Clue] | None:
+    def accuse(self, case: Case, seed: bytes, known: Sequence[Clue] = ()) -> tuple[int, Clue] | None:
         """Find a slot and a witness against it that this node is sure of, on rows that the search did not see.
 
         `seed` must be secret: who knows it knows which update nobody hunts in. `known` are clues; of many
         the last are tried.
         """
+        model, current = case.model, case.current
         draw, picked = random.Random(seed), pick_rows(self.rows, self.search.rows)
         unseen = [row for row in self.rows if row not in picked]
         if count_crew() > 1 or min(len(picked), len(unseen)) < self.search.rows:
             return None
-        dosed = dose_updates(reader, rules, current, reader.fetch_state(base))
-        others = {slot: each for slot, each in dosed.items() if current.proposers[slot].node != me}
+        dosed = dose_updates(case.reader, case.rules, current, case.fetch_state())
+        others = {slot: each for slot, each in dosed.items() if not case.is_own(slot)}
         if not others:
             return None
         weights = {slot: current.proposers[slot].weight for slot in others}

@@ -10,6 +10,7 @@ from openflock.learn.data import Row
 from openflock.learn.evaluate import EvaluationSettings, Immeasurable, compute_loss, relative_score
 from openflock.learn.model import Model
 from openflock.learn.probe import is_upheld
+from openflock.node.case import Case
 from openflock.node.doses import Dosed, dose_updates, list_updates
 from openflock.node.hearing import read_clues
 from openflock.node.notebook import Notebook
@@ -20,7 +21,7 @@ from openflock.node.watch import PROBE, Watch, watch_nothing
 from openflock.protocol.ballot import Mark
 from openflock.protocol.ports import BlobCorrupt, BlobMissing, Unreachable
 from openflock.protocol.rules import Rules
-from openflock.protocol.types import Address, Digest, Flag, Merged, Proposal, Round, Witness
+from openflock.protocol.types import Digest, Flag, Merged, Proposal, Round, Witness
 from openflock.update.admission import Inadmissible
 from openflock.update.aggregate import compute_share
 from openflock.update.codec import Update, get_digest
@@ -42,28 +43,14 @@ class Voter:
     _losses: dict[Digest, float] = field(default_factory=dict)
     _base_loss: float = 0.0  # once measured
 
-    def mark_proposals(
-        self, model: Model, reader: Reader, rules: Rules, current: Round, base: Digest, me: Address
-    ) -> list[Mark]:
-        """Mark every slot of a round that builds on the state with digest `base`."""
-        marks = [
-            self._mark_slot(model, reader, rules, current, base, slot, own=seat.node == me)
-            for slot, seat in enumerate(current.proposers)
-        ]
-        for slot, clip in self._find_clips(reader, rules, current, base, marks).items():
-            marks[slot] = replace(marks[slot], score=count_gain(marks[slot].score, clip, rules))
+    def mark_proposals(self, case: Case) -> list[Mark]:
+        """Mark every slot of a round; suspects are flagged apart (`flag_suspects`)."""
+        marks = [self._mark_slot(case, slot) for slot in range(len(case.current.proposers))]
+        for slot, clip in self._find_clips(case, marks).items():
+            marks[slot] = replace(marks[slot], score=count_gain(marks[slot].score, clip, case.rules))
         return marks
 
-    def flag_suspects(
-        self,
-        model: Model,
-        reader: Reader,
-        rules: Rules,
-        current: Round,
-        base: Digest,
-        me: Address,
-        marks: Sequence[Mark],
-    ) -> list[Mark]:
+    def flag_suspects(self, case: Case, marks: Sequence[Mark]) -> list[Mark]:
         """Flag among its marks the slots against which a witness holds here.
 
         The last work of a ballot, since whoever accuses can make much of it: when its time is over, what was not tested
@@ -71,62 +58,51 @@ class Voter:
         """
         flagged = list(marks)
         with suppress(TooLate):
-            for slot in self._find_suspects(model, reader, rules, current, base, me, list_unreadable(marks)):
+            for slot in self._find_suspects(case, list_unreadable(marks)):
                 flagged[slot] = replace(marks[slot], flags=marks[slot].flags | Flag.SUSPECT)
         return flagged
 
-    def _find_clips(
-        self, reader: Reader, rules: Rules, current: Round, base: Digest, marks: Sequence[Mark]
-    ) -> Mapping[int, Fraction]:
+    def _find_clips(self, case: Case, marks: Sequence[Mark]) -> Mapping[int, Fraction]:
         """Find by slot what the clip would leave of a length; what could not be had is not asked for again."""
-        if not current.proposals:
+        if not case.current.proposals:
             return {}
-        state = reader.fetch_state(base)
-        return find_clips(state, current, list_updates(reader, rules, current, state, list_unreadable(marks)))
+        state, without = case.fetch_state(), list_unreadable(marks)
+        return find_clips(state, case.current, list_updates(case.reader, case.rules, case.current, state, without))
 
-    def _find_suspects(
-        self,
-        model: Model,
-        reader: Reader,
-        rules: Rules,
-        current: Round,
-        base: Digest,
-        me: Address,
-        without: Collection[int],
-    ) -> Iterator[int]:
+    def _find_suspects(self, case: Case, without: Collection[int]) -> Iterator[int]:
         """Find the slots against which a witness holds here; one that cannot be read or tested proves nothing."""
+        current, found = case.current, set[int]()
         if not current.witnesses:
             return
-        dosed, found = dose_updates(reader, rules, current, reader.fetch_state(base), without), set[int]()
+        dosed = dose_updates(case.reader, case.rules, current, case.fetch_state(), without)
         said = [(slot, each) for slot, witnesses in current.witnesses.items() for each in witnesses]
         for slot, witness in sorted(said, key=lambda pair: -pair[1].bond):
-            is_open = slot in dosed and slot not in found and current.proposers[slot].node != me
-            if is_open and self._uphold(model, reader, dosed[slot], witness):
+            is_open = slot in dosed and slot not in found and not case.is_own(slot)
+            if is_open and self._uphold(case, dosed[slot], witness):
                 found.add(slot)
                 yield slot
 
-    def _mark_slot(
-        self, model: Model, reader: Reader, rules: Rules, current: Round, base: Digest, slot: int, *, own: bool
-    ) -> Mark:
-        if own or slot not in current.proposals:
+    def _mark_slot(self, case: Case, slot: int) -> Mark:
+        current = case.current
+        if case.is_own(slot) or slot not in current.proposals:
             return Mark(flags=Flag.ABSTAIN)
-        state = reader.fetch_state(base)
+        state = case.fetch_state()
         try:
-            update = reader.admit(state, current.proposals[slot], rules.norm_ceiling)
+            update = case.reader.admit(state, current.proposals[slot], case.rules.norm_ceiling)
         except (BlobMissing, BlobCorrupt, Unreachable):
             return Mark(flags=Flag.UNAVAILABLE)
         except Inadmissible:
             return Mark(flags=Flag.INADMISSIBLE)
         after = compute_share(state, update, find_share(state.recipe, current, slot))
         try:
-            return Mark(self._score(model, state, base, after))
+            return Mark(self._score(case.model, state, case.base, after))
         except Immeasurable:
             return Mark(flags=Flag.ABSTAIN)
 
-    def _uphold(self, model: Model, reader: Reader, dosed: Dosed, witness: Witness) -> bool:
+    def _uphold(self, case: Case, dosed: Dosed, witness: Witness) -> bool:
         with self.watch(PROBE):  # before the blob is asked for: one that is nowhere takes its time, too
-            for clue in read_clues(reader.store, [witness]):
-                if is_upheld(model, dosed.move, self.rows, clue, self.settings):
+            for clue in read_clues(case.reader.store, [witness]):
+                if is_upheld(case.model, dosed.move, self.rows, clue, self.settings):
                     if self.notebook:
                         self.notebook.note(clue, tested=True)
                     return True
