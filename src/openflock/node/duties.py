@@ -40,7 +40,7 @@ class Player:
         acting = state.phase in ACTS
         if acting and now > state.deadline:
             return None
-        self._pace(state, now) if acting else self.pace.rest()
+        self._set_pace(state, now)
         if has_part(state, self.node.identity.address) and acting:
             self._have_state(state)
         if state.phase == Phase.VOTE and is_patient(state, now):
@@ -52,7 +52,10 @@ class Player:
                 self._fetch_ahead(state)
         return call
 
-    def _pace(self, state: State, now: int) -> None:
+    def _set_pace(self, state: State, now: int) -> None:
+        if state.phase not in ACTS:
+            self.pace.rest()
+            return
         length = compute_phase_times(state.genesis.rules)[state.phase]
         self.pace.begin(state.deadline - now, length, voting=state.phase == Phase.VOTE)
 

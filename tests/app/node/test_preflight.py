@@ -275,7 +275,7 @@ def test_rows_that_the_template_refuses_are_counted():
     rows = [Row((("user", word),), "yes") for word in ("yes", "no", "yes", "no")]
     assert list(preflight.check_rows(Picky(), rows[:1], 64)) == []
     (found,) = preflight.check_rows(Picky(), rows, 64)
-    assert "refuses 2 of 4 rows, as the one that begins 'no'" in found
+    assert "refuses 2 of 4 rows, the first of them row 2, copies" in found
 
 
 # --- Settings ------------------------------------------------------------------------------------------------

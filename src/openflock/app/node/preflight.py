@@ -261,11 +261,14 @@ def check_updates(size: int, rank: int, job: Job, rules: Rules) -> Iterator[str]
 
 
 def check_rows(tokenizer: Any, rows: Sequence[Row], max_length: int) -> Iterator[str]:
-    """Look whether the base's tokenizer and chat template take this node's rows; of very many, the first."""
+    """Look whether the base's tokenizer and chat template take this node's rows; of very many, the first.
+
+    A row is told by its number: what it says is nobody's business, and an error may end in a log.
+    """
     refused = [number for number, row in enumerate(rows[:TRIED]) if not can_encode(tokenizer, [row], max_length)]
     if refused:
         yield (
-            f"--data: the base's tokenizer or chat template refuses {len(refused)} of {len(rows[:TRIED])} rows, as the"
-            f" one that begins {rows[refused[0]].prompt[:40]!r}; leave them out, or write their messages as the"
-            " template wants them"
+            f"--data: the base's tokenizer or chat template refuses {len(refused)} of {len(rows[:TRIED])} rows, the"
+            f" first of them row {refused[0] + 1}, copies of held-out ones not counted; leave them out, or write their"
+            " messages as the template wants them"
         )
