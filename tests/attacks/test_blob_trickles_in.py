@@ -8,11 +8,12 @@ import pytest
 from openflock.edge.blobs import DirectoryStore
 from openflock.node.case import Case
 from openflock.node.duties import Player
-from openflock.node.pace import Pace
+from openflock.node.pace import WORK, Pace
 from openflock.node.reader import Reader
 from openflock.node.timely import Timely
 from openflock.protocol.ports import Unreachable
 from openflock.protocol.round import create_state
+from openflock.protocol.rules import compute_phase_times
 from openflock.protocol.types import NO_FLAGS, Flag, Phase, Proposal, Round, Seat
 from openflock.update.fixed import initial_state
 
@@ -61,9 +62,15 @@ def test_they_are_called_unavailable_in_time_and_the_others_are_judged(tmp_path,
     state = replace(create_state(camp.genesis), phase=Phase.PUBLISH, round=current, deadline=10**6)
     assert Player(node, list, pace, timely.expect)(state, 0) is None  # what trickles is no failure yet
     assert store.came.wait(60)
-    state = replace(state, phase=Phase.VOTE)
+    third = compute_phase_times(camp.rules)[Phase.VOTE] // WORK
+    state = replace(state, phase=Phase.VOTE, deadline=third + 2)
     with pytest.raises(Unreachable, match="still on its way"):  # while there is time it is asked for again
-        Player(node, list, Pace(Event()), timely.expect)(replace(state, deadline=10**6), 0)
+        Player(node, list, pace, timely.expect)(state, 0)
     pace.hurry()
+    node.voter.watch = refuse_work  # the good one was judged before the others were waited for
     case = Case(get_model(), node.reader, camp.rules, current, camp.rules.genesis, me)
     assert [mark.flags for mark in node.voter.mark_proposals(case)] == [Flag.UNAVAILABLE] * 3 + [NO_FLAGS]
+
+
+def refuse_work(activity):
+    raise AssertionError(f"{activity} was left for the time in which nothing is waited for any more")

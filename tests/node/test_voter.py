@@ -309,6 +309,30 @@ def test_what_was_lost_once_is_not_asked_for_again(camp, voter, monkeypatch):
     assert reader.store.digests.count(gone.digest) == 1
 
 
+def test_what_was_judged_ahead_is_not_judged_again_and_what_lacked_is(camp, helpful):
+    bomb = b"no update of this task"
+    helped, late = Proposal(camp.reader.store.put(helpful), len(helpful)), Proposal(digest(bomb), len(bomb))
+    judged = []
+
+    @contextmanager
+    def note(activity):
+        judged.append(activity)
+        yield
+
+    voter = Voter(get_rows(1, 3, 32), JUDGING, watch=note)
+    current = Round(1, proposers=(Seat(HELPFUL, 1), Seat(OTHER, 1)), proposals={0: helped, 1: late})
+    case = Case(get_model(), camp.reader, camp.rules, current, camp.rules.genesis, ME)
+    voter.mark_ahead(case)
+    judged.clear()
+    assert [mark.flags for mark in voter.mark_proposals(case)] == [NO_FLAGS, Flag.UNAVAILABLE]
+    camp.reader.store.put(bomb)
+    assert [mark.flags for mark in voter.mark_proposals(case)] == [NO_FLAGS, Flag.INADMISSIBLE]
+    assert judged == []
+    current.proposals[1] = helped  # another round's: all is judged anew
+    voter.mark_proposals(case)
+    assert judged == ["evaluation"] * 2
+
+
 def test_a_witness_s_text_that_the_template_refuses_proves_nothing_and_costs_no_ballot(
     camp, voter, state, helpful, monkeypatch
 ):

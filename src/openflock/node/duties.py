@@ -44,12 +44,14 @@ class Player:
         if has_part(state, self.node.identity.address) and acting:
             self._have_state(state)
         if state.phase == Phase.VOTE and is_patient(state, now):
+            self._judge_ahead(state)  # before anything is waited for
             self._fetch_ahead(state)
         call = self._decide(state)
         if call is None and state.phase in AHEAD:
-            self.pace.hurry()
-            with suppress(BlobMissing, BlobCorrupt, Unreachable, TooLate):
+            with self.pace.hurrying(), suppress(BlobMissing, BlobCorrupt, Unreachable, TooLate):
                 self._fetch_ahead(state)
+        if call is None and state.phase == Phase.PROBE:  # which nothing ends early
+            self._judge_ahead(state)
         return call
 
     def _set_pace(self, state: State, now: int) -> None:
@@ -62,6 +64,10 @@ class Player:
     def _fetch_ahead(self, state: State) -> None:
         self.expect(self.node.list_wanted(state))
         self.node.fetch_ahead(state)
+
+    def _judge_ahead(self, state: State) -> None:
+        with self.pace.hurrying(), suppress(TooLate):
+            self.node.judge_ahead(state)
 
     def _decide(self, state: State) -> Call | None:
         """Decide; a training that diverged would do so again, with the same seed, and is not tried twice."""

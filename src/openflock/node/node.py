@@ -123,6 +123,11 @@ class Node:
         if failure:
             raise failure
 
+    def judge_ahead(self, state: State) -> None:
+        """Judge what this node will have to and can read already; once all updates are open."""
+        if self._will_judge(state):
+            self.voter.mark_ahead(self._open_case(state))
+
     def list_wanted(self, state: State) -> list[Wanted]:
         """List the blobs that `fetch_ahead` lacks, and the witnesses'; each may come from somebody else, and slowly."""
         if not self._will_judge(state):

@@ -2,7 +2,7 @@
 
 import time as wall
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from math import inf
 from threading import Event
@@ -44,6 +44,16 @@ class Pace:
         """Wait for no blob: it is on its way, and will be asked for again."""
         self.patience = 0.0
 
+    @contextmanager
+    def hurrying(self) -> Iterator[None]:
+        """Hurry for a while."""
+        patience = self.patience
+        self.hurry()
+        try:
+            yield
+        finally:
+            self.patience = patience
+
     def rest(self) -> None:
         """Have all the time there is, and wait for nothing."""
         self.until, self.spare = inf, inf
@@ -64,10 +74,5 @@ class Pace:
     def watch(self, activity: str) -> Iterator[None]:
         """Check before an activity; a node's Watch. What is to be probed was fetched ahead, or is left out."""
         self.check(activity)
-        patience = self.patience
-        if activity == PROBE:
-            self.hurry()
-        try:
+        with self.hurrying() if activity == PROBE else nullcontext():
             yield
-        finally:
-            self.patience = patience

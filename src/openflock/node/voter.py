@@ -42,10 +42,17 @@ class Voter:
     notebook: Notebook | None = None  # of its node; one without knows no insertion, and trains against none
     _losses: dict[Digest, float] = field(default_factory=dict)
     _base_loss: float = 0.0  # once measured
+    _marks: dict[int, Mark] = field(default_factory=dict)  # by slot, as far as the round of `_marked` was judged
+    _marked: object = None  # all that a mark follows from, but for this voter's own
+
+    def mark_ahead(self, case: Case) -> None:
+        """Mark what can be read already, so that an update that trickles in takes no time from the others."""
+        for slot in range(len(case.current.proposers)):
+            self._recall_mark(case, slot)
 
     def mark_proposals(self, case: Case) -> list[Mark]:
         """Mark every slot of a round; suspects are flagged apart (`flag_suspects`)."""
-        marks = [self._mark_slot(case, slot) for slot in range(len(case.current.proposers))]
+        marks = [self._recall_mark(case, slot) for slot in range(len(case.current.proposers))]
         for slot, clip in self._find_clips(case, marks).items():
             marks[slot] = replace(marks[slot], score=count_gain(marks[slot].score, clip, case.rules))
         return marks
@@ -81,6 +88,16 @@ class Voter:
             if is_open and self._uphold(case, dosed[slot], witness):
                 found.add(slot)
                 yield slot
+
+    def _recall_mark(self, case: Case, slot: int) -> Mark:
+        """Mark a slot, once in a round; what could not be had is asked for again."""
+        judged = case.base, case.current.proposers, dict(case.current.proposals)
+        if self._marked != judged:
+            self._marked, self._marks = judged, {}
+        mark = self._marks.get(slot) or self._mark_slot(case, slot)
+        if not mark.flags & Flag.UNAVAILABLE:
+            self._marks[slot] = mark
+        return mark
 
     def _mark_slot(self, case: Case, slot: int) -> Mark:
         current = case.current
