@@ -9,6 +9,7 @@ from openflock.edge.rpc import BadEndpoint, Endpoints, WrongChain, connect, is_r
 from openflock.protocol.ports import Unreachable
 
 from ..proxies import FAULTS, Endpoint, encode
+from .dripping import BODY, HEADERS, Dripping
 
 CHAIN = 31337
 SECRET = "v3/0123456789abcdef"
@@ -105,6 +106,14 @@ def test_an_endless_answer_is_read_no_further_than_its_bound(open_endpoint, monk
     endpoint = open_endpoint(eth_blockNumber=lambda request: (200, encode(request, result="0x" + "0" * 2**24)))
     with pytest.raises(Unreachable, match="more than 1048576 bytes"):
         _ = connect([endpoint.url]).eth.block_number
+
+
+@pytest.mark.parametrize("before", [HEADERS, BODY])
+def test_an_endpoint_that_drips_is_left_for_the_next(open_endpoint, before):
+    with Dripping(before) as dripping:
+        endpoints = Endpoints([dripping.url, open_endpoint().url], CHAIN, timeout=0.3)
+        assert Web3(endpoints).eth.block_number == 7
+    assert not dripping.was_patient
 
 
 def test_no_endpoint_sends_us_elsewhere(open_endpoint):

@@ -17,6 +17,7 @@ from openflock.edge.tracker import EXPIRY, OUTLINES, OVERHEAD, PEERS, Register, 
 from openflock.edge.trackers import Trackers, is_loopback, parse_addresses
 from openflock.protocol.ports import Unreachable
 
+from .dripping import BODY, HEADERS, Dripping
 from .servers import answer_status, answer_without_end, serve
 
 BLOB = b"a blob"
@@ -74,6 +75,25 @@ def test_without_any_tracker_nothing_can_be_asked():
         trackers.announce(DIGEST, OUTLINE, 5001)
     with pytest.raises(Unreachable, match=r"no tracker answers for blob .*127.0.0.1:1"):
         trackers.look_up(DIGEST)
+
+
+@pytest.mark.parametrize("before", [HEADERS, BODY])
+def test_a_tracker_that_drips_holds_up_no_other(tracker, before, monkeypatch):
+    monkeypatch.setattr("openflock.edge.trackers.WHOLE", 0.3)
+    with Dripping(before) as dripping:
+        trackers = Trackers([dripping.address, *parse_addresses(tracker.url)])
+        trackers.announce(DIGEST, OUTLINE, 5001)
+        assert [offer.outline for offer in trackers.look_up(DIGEST)] == [OUTLINE]
+        with pytest.raises(Unreachable, match="no whole answer"):
+            Trackers([dripping.address]).announce(DIGEST, OUTLINE, 5001)
+    assert not dripping.was_patient
+
+
+def test_who_fills_a_tracker_with_lies_keeps_nobody_from_what_it_does_next(trackers):
+    for size in range(OUTLINES):
+        trackers.announce(DIGEST, Outline(size + 1, bytes(32)), 5001)
+    trackers.announce(DIGEST, OUTLINE, 5002)
+    assert OUTLINE not in [offer.outline for offer in trackers.look_up(DIGEST)]
 
 
 def test_many_announce_at_once(tracker, trackers):

@@ -17,6 +17,7 @@ from web3.middleware import ExtraDataToPOAMiddleware
 from web3.providers import JSONBaseProvider
 from web3.types import RPCEndpoint, RPCResponse
 
+from openflock.edge.deadline import EndingAdapter, end_within
 from openflock.edge.shapes import Misshapen, check_result
 from openflock.protocol.ports import Unreachable
 
@@ -74,6 +75,8 @@ class Endpoints(JSONBaseProvider):
             raise BadEndpoint("no RPC endpoint is named: give at least one URL")
         self._verified: set[str] = set()
         self._session = requests.Session()
+        for scheme in ("http://", "https://"):
+            self._session.mount(scheme, EndingAdapter())
 
     def __str__(self) -> str:
         return ", ".join(map(show_url, self._urls))
@@ -138,19 +141,22 @@ class Endpoints(JSONBaseProvider):
         self._verified.add(url)
 
     def _post(self, url: str, body: bytes) -> bytes:
-        deadline, parts, size = time.monotonic() + self._timeout, [], 0
+        parts, size = [], 0
         headers = {"Content-Type": "application/json"}
         try:
-            with self._session.post(
-                url, data=body, headers=headers, timeout=self._timeout, stream=True, allow_redirects=False
-            ) as response:
+            with (
+                end_within(self._timeout),
+                self._session.post(
+                    url, data=body, headers=headers, timeout=self._timeout, stream=True, allow_redirects=False
+                ) as response,
+            ):
                 for part in response.iter_content(2**16):
                     parts.append(part)
                     size += len(part)
-                    if size > MAX_ANSWER or time.monotonic() > deadline:
-                        raise _NoAnswer(f"answers with more than {MAX_ANSWER} bytes or {self._timeout:g} s hold")
+                    if size > MAX_ANSWER:
+                        raise _NoAnswer(f"answers with more than {MAX_ANSWER} bytes")
                 status = response.status_code
-        except requests.Timeout:
+        except (requests.Timeout, TimeoutError):
             raise _NoAnswer(f"does not answer within {self._timeout:g} s") from None
         except requests.ConnectionError:
             self._verified.discard(url)  # who comes back may be another

@@ -2,15 +2,17 @@
 
 import ipaddress
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 import urllib3
 
 from openflock.edge.blobs import StoreError, name_blob
+from openflock.edge.deadline import end_within, open_pool
 from openflock.edge.outline import MAX_OUTLINE, BadOutline, Outline, decode_outline
 from openflock.protocol.ports import Unreachable
 from openflock.protocol.types import Digest
@@ -18,8 +20,12 @@ from openflock.protocol.types import Digest
 OUTLINES, PEERS = 4, 64  # that are taken from one tracker
 MAX_ANSWER: Final = 2 * OUTLINES * (MAX_OUTLINE + 40 * PEERS) + 2**10  # bytes
 TIMEOUT: Final = urllib3.Timeout(connect=2, read=5)
+WHOLE: Final = 8.0  # seconds that one exchange may take
+
+UNKNOWN: Final = 404  # the outline; or no more is taken of it
 
 Peer = tuple[str, int]
+Of = TypeVar("Of")
 
 
 @dataclass(frozen=True)
@@ -36,41 +42,54 @@ class Trackers:
     def __init__(self, addresses: Sequence[str]) -> None:
         """Name them as host:port."""
         self.addresses = addresses
-        self._pool = urllib3.PoolManager(timeout=TIMEOUT, retries=urllib3.Retry(connect=1, read=0, redirect=0, other=0))
+        self._pool = open_pool(timeout=TIMEOUT, retries=urllib3.Retry(connect=1, read=0, redirect=0, other=0))
 
     def announce(self, digest: Digest, outline: Outline, port: int) -> None:
-        """Say that a blob is here; raise Unreachable unless a tracker has heard it."""
+        """Say that a blob is here; raise Unreachable unless a tracker has heard it.
+
+        One that takes no more has heard: who fills it with lies must not keep others from what they do next.
+        """
         data = outline.encode()
         path = f"{digest.hex()}/{sha256(data).hexdigest()}?port={port}"
-        heard, failures = 0, list[str]()
-        for address in self.addresses:
-            try:
-                status = self._request("POST", address, path, b"")[0]
-                if status == 404:
-                    status = self._request("POST", address, path, data)[0]
-                heard += status == 200
-                failures += [] if status == 200 else [f"{address} answers {status}"]
-            except Unreachable as error:
-                failures.append(str(error))
-        if not heard:
+
+        def tell(address: str) -> None:
+            status = self._request("POST", address, path, b"")[0]
+            if status == UNKNOWN:
+                status = self._request("POST", address, path, data)[0]
+            if status not in (200, UNKNOWN):
+                raise Unreachable(f"{address} answers {status}")
+
+        _, failures = self._ask_all(tell)
+        if len(failures) == len(self.addresses):
             raise Unreachable(f"no tracker takes blob {name_blob(digest)}: {'; '.join(failures)}")
 
     def look_up(self, digest: Digest) -> list[Offer]:
         """Ask all who has a blob; raise Unreachable if none answers. The order is theirs, the first tracker's first."""
-        peers: dict[Outline, set[Peer]] = {}
-        failures = []
-        for address in self.addresses:
-            try:
-                status, answer = self._request("GET", address, digest.hex(), b"")
-                if status != 200:
-                    raise Unreachable(f"{address} answers {status}")  # noqa: TRY301
-                for offer in _parse_offers(answer, address):
-                    peers.setdefault(offer.outline, set()).update(offer.peers)
-            except Unreachable as error:
-                failures.append(str(error))
+
+        def ask(address: str) -> list[Offer]:
+            status, answer = self._request("GET", address, digest.hex(), b"")
+            if status != 200:
+                raise Unreachable(f"{address} answers {status}")
+            return _parse_offers(answer, address)
+
+        answers, failures = self._ask_all(ask)
         if len(failures) == len(self.addresses):
             raise Unreachable(f"no tracker answers for blob {name_blob(digest)}: {'; '.join(failures)}")
+        peers: dict[Outline, set[Peer]] = {}
+        for offer in (offer for offers in answers for offer in offers):
+            peers.setdefault(offer.outline, set()).update(offer.peers)
         return [Offer(outline, frozenset(found)) for outline, found in peers.items()]
+
+    def _ask_all(self, ask: Callable[[str], Of]) -> tuple[list[Of], list[str]]:
+        """Ask all at once, so that a slow one holds up no other; give the answers, in order, and what failed."""
+        answers, failures = [], []
+        with ThreadPoolExecutor(len(self.addresses)) as threads:
+            for asked in [threads.submit(ask, address) for address in self.addresses]:
+                try:
+                    answers.append(asked.result())
+                except Unreachable as error:
+                    failures.append(str(error))
+        return answers, failures
 
     def close(self) -> None:
         """Drop connections."""
@@ -79,12 +98,13 @@ class Trackers:
     def _request(self, method: str, address: str, path: str, body: bytes) -> tuple[int, bytes]:
         try:
             url = f"http://{address}/{path}"
-            response = self._pool.request(method, url, body=body or None, preload_content=False)
-            try:
-                answer = response.read(MAX_ANSWER + 1)
-            finally:
-                response.close()
-        except urllib3.exceptions.HTTPError as error:
+            with end_within(WHOLE):
+                response = self._pool.request(method, url, body=body or None, preload_content=False)
+                try:
+                    answer = response.read(MAX_ANSWER + 1)
+                finally:
+                    response.close()
+        except (urllib3.exceptions.HTTPError, TimeoutError) as error:
             raise Unreachable(f"tracker {address}: {getattr(error, 'reason', None) or error}") from error
         if len(answer) > MAX_ANSWER:
             raise Unreachable(f"tracker {address}: answers too much")
