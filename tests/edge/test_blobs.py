@@ -1,3 +1,4 @@
+import fcntl
 import os
 import threading
 import time
@@ -6,12 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from openflock.edge.blobs import DirectoryStore
+from openflock.edge import blobs
+from openflock.edge.blobs import DirectoryStore, lock
 from openflock.edge.partial import locate_partial, open_partial
 from openflock.protocol.ports import BlobMissing, Unreachable
 
 HOUR = 3600.0
 NOTHING = frozenset()
+BLOB = b"a blob"
+NAME = sha256(BLOB).digest()
 
 
 @pytest.fixture
@@ -100,6 +104,33 @@ def test_what_is_put_while_others_collect_is_there_afterwards(store):
 # --- Downloads ---------------------------------------------------------------------------------------------------
 
 DIGEST = sha256(b"whole").digest()
+
+
+# --- A neighbour who may write to the directory ------------------------------------------------------------------
+
+
+def make_loop(path):
+    path.symlink_to(path)
+
+
+@pytest.mark.parametrize("obstacle", [Path.mkdir, os.mkfifo, make_loop], ids=["directory", "pipe", "loop"])
+def test_what_stands_under_a_blob_s_name_and_is_no_file_holds_up_nobody(store, obstacle):
+    obstacle(store.locate(NAME))
+    with pytest.raises(Unreachable, match=NAME.hex()[:12]):
+        store.fetch(NAME, 100)
+    if obstacle is Path.mkdir:
+        with pytest.raises(Unreachable, match="cannot be put"):
+            store.put(BLOB)
+    else:
+        assert store.put(BLOB) == NAME
+        assert bytes(store.fetch(NAME, 100)) == BLOB
+
+
+def test_a_lock_that_another_keeps_is_waited_for_a_while(store, monkeypatch):
+    monkeypatch.setattr(blobs, "LOCKED", 0.1)
+    with lock(store.directory, fcntl.LOCK_EX), pytest.raises(Unreachable, match="locked by another"):
+        store.put(BLOB)
+    assert store.put(BLOB) == NAME
 
 
 def test_a_download_is_found_again(tmp_path):

@@ -178,7 +178,7 @@ def test_a_ledger_that_does_not_answer_changes_nothing_in_the_outcome(tmp_path, 
     assert {event for daemon in daemons for event in daemon.log.list_events()} <= {"calls", "unreachable", "refused"}
 
 
-@pytest.mark.parametrize(("seed", "is_noticed"), [(0, True), (1, False), (2, True), (3, True)])
+@pytest.mark.parametrize(("seed", "is_noticed"), [(1, False), (2, True), (3, True), (4, True)])
 def test_a_store_that_does_not_answer_changes_nothing_in_the_outcome(tmp_path, undisturbed, seed, is_noticed):
     camp = pitch(tmp_path)
     for position, node in enumerate(camp.nodes):
@@ -275,6 +275,23 @@ def test_a_state_that_no_store_holds_is_merged_again(tmp_path):
     path.unlink()
     play(ledger, [make_daemon(node, ledger) for node in crash(camp, rounds=2).nodes])
     assert path.exists()
+    assert [outcome for outcome, _ in summarize(ledger)[0]] == [Outcome.MERGED] * 2
+    assert summarize(ledger)[1] == []
+
+
+def test_a_state_that_trickles_in_is_merged_again(tmp_path):
+    camp = pitch(tmp_path, rounds=2)
+    ledger = camp.open_ledger()
+    daemons = [make_daemon(node, ledger) for node in camp.nodes]
+    play(ledger, daemons, until=Phase.PROPOSE)
+    play(ledger, daemons, until=Phase.GATHER)
+    store = Holding(camp.reader.store, ERRORS[2])
+    store.held = {ledger.state.digest}
+    fresh = crash(camp, rounds=2).nodes
+    fresh[2].reader = Reader(store)
+    store.put_stream = lambda parts: store.held.clear() or camp.reader.store.put_stream(parts)
+    play(ledger, [make_daemon(node, ledger) for node in fresh])
+    assert store.held == set()
     assert [outcome for outcome, _ in summarize(ledger)[0]] == [Outcome.MERGED] * 2
     assert summarize(ledger)[1] == []
 

@@ -1,6 +1,7 @@
 """What a voter makes of the rows that the creator opened, and what it says where there are none."""
 
 import math
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -10,9 +11,11 @@ from openflock.learn.evaluate import list_losses
 from openflock.learn.sealed import decode_sealed, encode_sealed
 from openflock.node.case import Case
 from openflock.node.examiner import Examiner, grade
+from openflock.node.pace import TooLate
 from openflock.node.proposer import Proposer
 from openflock.node.shares import find_share
 from openflock.node.unsealer import Unsealer
+from openflock.node.watch import EXAMINATION
 from openflock.protocol.ports import BlobMissing
 from openflock.protocol.round import create_state
 from openflock.protocol.types import Phase, Proposal, Round, Seat
@@ -127,6 +130,22 @@ def test_rows_that_the_template_refuses_keep_nobody_from_its_ballot(camp, curren
     monkeypatch.setattr(get_model().tokenizer, "chat_template", "{{ raise_exception('roles must alternate') }}")
     fresh = encode_sealed([get_rows(domain, 31) for domain in range(2)], b"tokens are remembered, so other rows")
     assert examine(camp, current, camp.reader.store.put(fresh)) == [None] * 4
+
+
+def test_more_rows_than_there_is_time_for_keep_nobody_from_its_ballot(camp, current):
+    work = []
+
+    @contextmanager
+    def watch(activity):
+        work.append(activity)
+        if work.count("evaluation") > 6:  # what was before, by domain with and without a state, and one update
+            raise TooLate
+        yield
+
+    examiner = Examiner([camp.reader.store.put(SEALED)], JUDGING, watch=watch)
+    case = Case(get_model(), camp.reader, camp.rules, current, camp.rules.genesis, ME)
+    assert examiner.score_proposals(case) == [None, examine(camp, current, *examiner.digests)[1], None, None]
+    assert work[0] == EXAMINATION
 
 
 def test_a_round_beyond_those_that_were_sealed_has_no_rows(camp, current):

@@ -6,7 +6,7 @@ from threading import Event
 import pytest
 
 from openflock.node.pace import Pace, Stopped, TooLate
-from openflock.node.watch import PROBE
+from openflock.node.watch import EXAMINATION, PROBE
 
 
 def enter(pace, activity):
@@ -29,9 +29,23 @@ def test_a_third_of_a_phase_is_not_waited_in():
 def test_witnesses_are_tested_in_a_vote_until_a_sixth_of_it_is_left():
     enter(begin(110), PROBE)
     enter(begin(60), "evaluation")
-    with pytest.raises(TooLate, match="sent without them"):
+    with pytest.raises(TooLate):
         enter(begin(60), PROBE)
     enter(begin(60, voting=False), PROBE)
+
+
+def test_what_may_be_left_out_ends_in_its_own_time_and_so_does_all_that_it_consists_of():
+    pace = begin(600)
+    pace.spares = {EXAMINATION: time.monotonic() - 1}
+    with pytest.raises(TooLate):
+        enter(pace, EXAMINATION)
+    pace.spares = {EXAMINATION: time.monotonic() + 0.05}
+    with pace.watch(EXAMINATION):
+        enter(pace, "evaluation")
+        time.sleep(0.1)
+        with pytest.raises(TooLate):
+            enter(pace, "evaluation")
+    enter(pace, "evaluation")
 
 
 def test_no_work_begins_after_the_phase():

@@ -1,6 +1,7 @@
 """A store that is waited for no longer than there is time, and gives late what came late."""
 
 import time
+from contextlib import suppress
 from threading import Event
 
 import pytest
@@ -102,6 +103,38 @@ def test_what_is_nowhere_is_said_to_be_and_asked_for_again(slow):
     for _ in range(2):
         with pytest.raises(BlobMissing):
             store.fetch(digest(b"nowhere"), 10)
+    assert len(slow.asked) == 2
+
+
+def test_what_failed_while_it_was_only_expected_is_fetched_again(slow):
+    store, wanted = Timely(slow, Pace(Event())), (digest(b"late"), 4)
+    slow.may.set()
+    store.expect([wanted])
+    with suppress(BlobMissing):
+        store._fetches[wanted][0].result(60)
+    slow.put(b"late")
+    store.expect([wanted])
+    assert bytes(store.fetch(*wanted)) == b"late"
+
+
+def test_a_library_s_own_failure_costs_one_try(slow, monkeypatch):
+    store, wanted = Timely(slow, Pace(Event())), (slow.put(b"some bytes"), 10)
+    monkeypatch.setattr(Dripping, "fetch", lambda *_: {}["key"])
+    with pytest.raises(Unreachable, match="KeyError"):
+        store.fetch(*wanted)
+    monkeypatch.undo()
+    slow.may.set()
+    assert bytes(store.fetch(*wanted)) == b"some bytes"
+
+
+def test_what_is_put_here_is_waited_for_from_elsewhere_no_longer(slow):
+    store, wanted = hurried(slow), (digest(b"some bytes"), 10)
+    with pytest.raises(Unreachable):
+        store.fetch(*wanted)
+    store.put(b"some bytes")
+    slow.may.set()
+    store.pace.patience = time.monotonic() + 60
+    assert bytes(store.fetch(*wanted)) == b"some bytes"
     assert len(slow.asked) == 2
 
 

@@ -4,22 +4,26 @@ import fcntl
 import mmap
 import os
 import re
+import stat
 import tempfile
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from errno import EINVAL
 from hashlib import file_digest, sha256
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
 
-from openflock.protocol.ports import Blob, BlobCorrupt, BlobMissing
+from openflock.protocol.ports import Blob, BlobCorrupt, BlobMissing, Unreachable
 from openflock.protocol.types import Digest
 
 SHARED, PRIVATE = 0o644, 0o600  # modes of files
 MAPPED = 2**20  # bytes; a whole number of pages
 WRITING, PARTIAL = ".writing-", ".partial-"
 TRACES = (WRITING, PARTIAL)  # beginnings of the names of what is not whole
+LOCKED, LOOK = 10.0, 0.05  # seconds that a lock is waited for, and between two tries
 
 
 class StoreError(ValueError):
@@ -53,19 +57,22 @@ class DirectoryStore:
                 if self._holds(digest):
                     os.utime(self.locate(digest))  # wanted again, so not to be collected now
                 else:
-                    place(self.locate(digest))
+                    self._place(place, digest)
         return digest
 
     def fetch(self, digest: Digest, max_size: int) -> Blob:
         """Read a blob of at most `max_size` bytes and check its digest; a large file of our own stays where it is.
 
         Who can write to a mapped file could change it after the check, so a file of another user's is read instead.
+        What stands there and cannot be opened is Unreachable, as a disk that fails is.
         """
         try:
-            with self.locate(digest).open("rb") as file:
+            with open_file(self.locate(digest)) as file:
                 return read_checked(file, digest, max_size, self.directory)
         except FileNotFoundError as error:
             raise BlobMissing(f"blob {name_blob(digest)} is not in {self.directory}") from error
+        except OSError as error:
+            raise Unreachable(f"blob {name_blob(digest)} in {self.directory}: {error.strerror or error}") from error
 
     def check_all(self) -> int:
         """Hash every blob and return their number; raise BlobCorrupt at the first that is not what it is named."""
@@ -95,10 +102,18 @@ class DirectoryStore:
 
     def _holds(self, digest: Digest) -> bool:
         try:
-            with self.locate(digest).open("rb") as file:
+            with open_file(self.locate(digest)) as file:
                 return file_digest(file, "sha256").digest() == digest
-        except FileNotFoundError:
+        except OSError:  # what is to be put then takes its place
             return False
+
+    def _place(self, place: Callable[[Path], None], digest: Digest) -> None:
+        try:
+            place(self.locate(digest))
+        except OSError as error:  # a directory of that name, or another's file where only its owner may replace it
+            raise Unreachable(
+                f"blob {name_blob(digest)} cannot be put into {self.directory}: {error.strerror or error}"
+            ) from error
 
     def locate(self, digest: Digest) -> Path:
         """Say in which file a blob is, if it is here."""
@@ -110,13 +125,36 @@ class DirectoryStore:
 
 @contextmanager
 def lock(directory: Path, kind: int) -> Iterator[None]:
-    """Hold a directory's lock, shared or exclusive, against whoever puts and collects; it ends with the process."""
-    handle = os.open(directory, os.O_RDONLY)
+    """Hold a directory's lock, shared or exclusive, against whoever puts and collects; it ends with the process.
+
+    Raises Unreachable if somebody else does not let go: who may read a directory may lock it.
+    """
+    handle, deadline = os.open(directory, os.O_RDONLY), time.monotonic() + LOCKED
     try:
-        fcntl.flock(handle, kind)
+        while not _try_to_lock(handle, kind):
+            if time.monotonic() > deadline:
+                raise Unreachable(f"{directory} is locked by another process for more than {LOCKED:.0f} s")
+            time.sleep(LOOK)
         yield
     finally:
         os.close(handle)
+
+
+def _try_to_lock(handle: int, kind: int) -> bool:
+    try:
+        fcntl.flock(handle, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def open_file(path: Path) -> BufferedReader:
+    """Open a file to read, and nothing else that may stand under its name: a pipe would wait for who writes to it."""
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise OSError(EINVAL, "is not a file", str(path))
+    return os.fdopen(handle, "rb")
 
 
 def is_blob_name(name: str) -> bool:

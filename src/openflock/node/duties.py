@@ -13,12 +13,13 @@ from openflock.protocol.calls import Advance, Call, Claim, Leave, Withdraw
 from openflock.protocol.ports import BlobCorrupt, BlobMissing, Clock, Entry, Unreachable, Wanted
 from openflock.protocol.round import is_complete
 from openflock.protocol.rules import compute_phase_times
-from openflock.protocol.types import Address, Phase, State
+from openflock.protocol.types import Act, Address, Phase, State, commit_phase
 
 Duty = Callable[[State, int], Call | None]
 
 TURN = 3  # seconds of the chain's clock between one keeper's turn and the next one's
 ACTS = range(Phase.PROPOSE, Phase.FINISHED)  # the phases in which something is committed or opened
+WORKING = [commit_phase(act) for act in Act]  # in which something is computed; to open, a journal is enough
 AHEAD = (Phase.PUBLISH, Phase.PROBE, Phase.EXPOSE)  # in which a voter has time to fetch what it will judge
 
 
@@ -41,7 +42,7 @@ class Player:
         if acting and now > state.deadline:
             return None
         self._set_pace(state, now)
-        if has_part(state, self.node.identity.address) and acting:
+        if state.phase in WORKING and has_part(state, self.node.identity.address):
             self._have_state(state)
         if state.phase == Phase.VOTE and is_patient(state, now):
             self._judge_ahead(state)  # before anything is waited for
@@ -84,7 +85,7 @@ class Player:
         """Have the global state at hand, from the store or else from the updates that led to it."""
         try:
             self.node.reader.fetch_state(state.digest)
-        except (BlobMissing, BlobCorrupt):
+        except (BlobMissing, BlobCorrupt, Unreachable):
             rebuild_state(state.genesis, self.read_log(), self.node.reader)
 
 

@@ -1,6 +1,7 @@
 """The examiner: score updates on the rows that the task's creator sealed, once they are open; all see the same."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from math import fsum, isfinite, sqrt
@@ -13,9 +14,10 @@ from openflock.learn.model import Model
 from openflock.learn.sealed import MAX_SEALED_SIZE, BadSealed, decode_sealed
 from openflock.node.case import Case
 from openflock.node.doses import list_updates
+from openflock.node.pace import TooLate
 from openflock.node.reader import Reader
 from openflock.node.shares import count_gain, find_clips, find_share
-from openflock.node.watch import Watch, watch_nothing
+from openflock.node.watch import EXAMINATION, Watch, watch_nothing
 from openflock.protocol.ballot import choose_sealed_score
 from openflock.protocol.ports import BlobCorrupt, BlobMissing, Unreachable, Wanted
 from openflock.protocol.rules import Rules
@@ -64,17 +66,23 @@ class Examiner:
     def score_proposals(self, case: Case, without: Collection[int] = ()) -> list[int | None]:
         """Score every slot of a round, but for slots `without` bytes that can be read; None where it cannot be done.
 
-        `grade` says what a score is. Rows that this task's tokenizer or template refuses are no rows: who sealed them
-        must not be able to keep a voter from its ballot.
+        `grade` says what a score is. Who sealed the rows must not be able to keep a voter from its ballot: rows that
+        this task's tokenizer or template refuses are no rows, and when their time is over, what is scored is all.
         """
+        scores: list[int | None] = [None] * len(case.current.proposers)
+        with suppress(TooLate), self.watch(EXAMINATION):
+            for slot, score in self._score_slots(case, without):
+                scores[slot] = score
+        return scores
+
+    def _score_slots(self, case: Case, without: Collection[int]) -> Iterator[tuple[int, int | None]]:
         model, current, rules = case.model, case.current, case.rules
-        scores: list[int | None] = [None] * len(current.proposers)
         try:
             rows = self.fetch_rows(case.reader, rules, current.number)
         except (BlobMissing, BlobCorrupt, Unreachable):
-            return scores
+            return
         if rows is None or not all(can_encode(model.tokenizer, group, self.settings.max_length) for group in rows):
-            return scores
+            return
         state = case.fetch_state()
         bare, before = self._measure(model, rows, None), self._measure(model, rows, state)
         updates = list_updates(case.reader, rules, current, state, without)
@@ -84,8 +92,7 @@ class Examiner:
                 own, share = current.proposals[slot].domain, find_share(state.recipe, current, slot)
                 after = self._measure(model, choose_rows(rows, own), compute_share(state, update, share))
                 score = grade(choose_rows(before, own), after, choose_rows(bare, own), own, rules)
-                scores[slot] = score if score is None else count_gain(score, clips.get(slot, Fraction(1)), rules)
-        return scores
+                yield slot, score if score is None else count_gain(score, clips.get(slot, Fraction(1)), rules)
 
     def _measure(self, model: Model, rows: Rows, state: GlobalState | None) -> Losses:
         """Measure the losses of a state, or of the base itself."""

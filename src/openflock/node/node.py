@@ -3,6 +3,7 @@
 import hmac
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 
@@ -12,7 +13,7 @@ from openflock.node.case import Case
 from openflock.node.examiner import Examiner
 from openflock.node.hearing import hear_clues
 from openflock.node.proposer import Proposer
-from openflock.node.reader import MAX_STATE_SIZE, Reader
+from openflock.node.reader import Reader
 from openflock.node.searcher import Searcher
 from openflock.node.voter import Voter, list_unreadable
 from openflock.protocol.acts import find_weight
@@ -161,8 +162,11 @@ class Node:
         if not state.round.commitments.get((act, self.identity.address)):
             return None
         opening = self._recall(state, act)
-        if isinstance(opening, Publish | Expose | Confirm):
-            self.reader.store.put(self.outbox.fetch(opening.digest, MAX_STATE_SIZE))
+        if isinstance(opening, Publish | Expose):
+            self.reader.store.put(self.outbox.fetch(opening.digest, self.reader.largest))
+        elif isinstance(opening, Confirm):
+            with suppress(Unreachable):  # all voters have the state, and whoever lacks it computes it again
+                self.reader.store.put(self.outbox.fetch(opening.digest, self.reader.largest))
         return opening
 
     def _settle_feedback(self, state: State) -> None:
@@ -264,7 +268,7 @@ class Node:
             return None  # what cannot be merged, or not be told from what is old, cannot be attested
         self._serve_on(state)
         merged = self.outbox.put_stream(merge.stream())
-        candidate = decode_state(self.outbox.fetch(merged, MAX_STATE_SIZE), merged)
+        candidate = decode_state(self.outbox.fetch(merged, self.reader.largest), merged)
         veto = self.voter.is_harmful(self.model, self.reader, rules, state.digest, candidate)
         return Confirm(me, merged, merge.duplicates, veto, salt)
 
@@ -287,4 +291,5 @@ class Node:
         for slot in list_accepted(current):
             if any(get_mark(ballot, slot).flags & Flag.UNAVAILABLE for ballot in current.ballots.values()):
                 update = self.reader.admit(base, current.proposals[slot], state.genesis.rules.norm_ceiling)
-                self.reader.store.put(encode_update(update))
+                with suppress(Unreachable):
+                    self.reader.store.put(encode_update(update))

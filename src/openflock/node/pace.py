@@ -1,16 +1,17 @@
 """How long a node may work on, and wait: until it is to stop, or the time of its phase is over."""
 
 import time as wall
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf
 from threading import Event
 from typing import Final
 
-from openflock.node.watch import PROBE
+from openflock.node.watch import EXAMINATION, PROBE
 
 WORK: Final = 3  # a third of a phase is for work: so long before its end nothing is waited for any more
+TEST: Final = 4  # a quarter is left for witnesses: sealed rows may be many, and end before
 SEND: Final = 6  # a sixth is for what must be sent: what may be left out ends before
 
 
@@ -32,13 +33,13 @@ class Pace:
     stop: Event
     until: float = inf  # when the phase is over
     patience: float = inf  # until when a blob is waited for
-    spare: float = inf  # until when witnesses are tested: a ballot is worth more than the last of them
+    spares: Mapping[str, float] = field(default_factory=dict)  # until when there is time for what may be left out
 
     def begin(self, left: float, phase: float, *, voting: bool) -> None:
         """Begin to act in a phase of so many seconds, of which some are left."""
         self.until = wall.monotonic() + left
         self.patience = self.until - phase / WORK
-        self.spare = self.until - phase / SEND if voting else self.until
+        self.spares = {EXAMINATION: self.until - phase / TEST, PROBE: self.until - phase / SEND} if voting else {}
 
     def hurry(self) -> None:
         """Wait for no blob: it is on its way, and will be asked for again."""
@@ -56,10 +57,10 @@ class Pace:
 
     def rest(self) -> None:
         """Have all the time there is, and wait for nothing."""
-        self.until, self.spare = inf, inf
+        self.until, self.spares = inf, {}
         self.hurry()
 
-    def check(self, activity: str = "") -> None:
+    def check(self) -> None:
         """Raise Stopped or TooLate."""
         if self.stop.is_set():
             raise Stopped
@@ -67,12 +68,18 @@ class Pace:
             raise TooLate(
                 "the phase ended before the work did: use a faster device, lower train.steps, or set probe = false"
             )
-        if activity == PROBE and wall.monotonic() > self.spare:
-            raise TooLate("no time is left for more witnesses: the ballot is sent without them")
 
     @contextmanager
     def watch(self, activity: str) -> Iterator[None]:
-        """Check before an activity; a node's Watch. What is to be probed was fetched ahead, or is left out."""
-        self.check(activity)
-        with self.hurrying() if activity == PROBE else nullcontext():
-            yield
+        """Check before an activity; a node's Watch. What is to be probed was fetched ahead, or is left out.
+
+        What may be left out, and all that it consists of, ends when its own time is over: a ballot is worth more.
+        """
+        until = self.until
+        self.until = min(until, self.spares.get(activity, until))
+        try:
+            self.check()
+            with self.hurrying() if activity == PROBE else nullcontext():
+                yield
+        finally:
+            self.until = until

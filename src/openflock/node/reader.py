@@ -12,16 +12,16 @@ from openflock.update.container import Malformed
 from openflock.update.fixed import GlobalState
 from openflock.update.merge import list_comparable
 
-MAX_STATE_SIZE = 2**40  # a state is named by the ledger's agreement, not by a peer
+MAX_STATE_SIZE = 2**40  # where the task's layout is not known yet
 KEPT_STATES, KEPT_UPDATES = 4, 64  # an update takes little memory: its bytes are the store's
 
 
 class Reader:
     """Fetch, decode and admit blobs of one task."""
 
-    def __init__(self, store: BlobStore) -> None:
-        """Read from a store."""
-        self.store = store
+    def __init__(self, store: BlobStore, largest: int = MAX_STATE_SIZE) -> None:
+        """Read from a store, of a state no more than the `largest` has bytes: a swarm may lie about its size."""
+        self.store, self.largest = store, largest
         self._states: dict[Digest, GlobalState] = {}
         self._updates: dict[tuple[Digest, Digest, int], Update] = {}
         self._lock = Lock()
@@ -29,7 +29,7 @@ class Reader:
     def fetch_state(self, wanted: Digest) -> GlobalState:
         """Fetch a global state; raise BlobMissing or BlobCorrupt."""
         if wanted not in self._states:
-            remember(self._states, KEPT_STATES, wanted, decode_state(self.store.fetch(wanted, MAX_STATE_SIZE), wanted))
+            remember(self._states, KEPT_STATES, wanted, decode_state(self.store.fetch(wanted, self.largest), wanted))
         return self._states[wanted]
 
     def put_state(self, parts: Iterable[Blob]) -> Digest:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from openflock.node.reader import Reader
 from openflock.protocol.calls import Settled
-from openflock.protocol.ports import BlobCorrupt, BlobMissing, Entry
+from openflock.protocol.ports import BlobCorrupt, BlobMissing, Entry, Unreachable
 from openflock.protocol.replay import Replica
 from openflock.protocol.types import Digest, Genesis, Outcome, Round
 from openflock.update.admission import Inadmissible
@@ -14,7 +14,7 @@ from openflock.update.merge import compute_merge
 def rebuild_state(genesis: Genesis, entries: Sequence[Entry], reader: Reader) -> None:
     """Merge again from the newest state that can be had, and store what comes of it for all to fetch.
 
-    Raises BlobMissing, naming what lacks, where that cannot be done.
+    Raises BlobMissing, naming what lacks, where that cannot be done; Unreachable where a store does not answer.
     """
     merges = list_merges(genesis, entries)
     wanted = merges[-1][1] if merges else genesis.rules.genesis
@@ -56,6 +56,6 @@ def _merge(genesis: Genesis, before: Digest, ended: Round, reader: Reader) -> Di
 def _can_fetch(reader: Reader, digest: Digest) -> bool:
     try:
         reader.fetch_state(digest)
-    except (BlobMissing, BlobCorrupt):
+    except (BlobMissing, BlobCorrupt, Unreachable):
         return False
     return True

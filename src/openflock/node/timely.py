@@ -12,7 +12,7 @@ from threading import Lock, Thread
 from typing import Final
 
 from openflock.node.pace import Pace
-from openflock.protocol.ports import Blob, BlobStore, Unreachable, Wanted
+from openflock.protocol.ports import Blob, BlobCorrupt, BlobMissing, BlobStore, Unreachable, Wanted
 from openflock.protocol.types import Digest
 
 GRACE: Final = 2.0  # seconds that a fetch has when there is no time to wait: what lies at hand comes in less
@@ -30,16 +30,19 @@ class Timely:
 
     def put(self, data: Blob) -> Digest:
         """Put bytes."""
-        return self.store.put(data)
+        return self._forget(self.store.put(data))
 
     def put_stream(self, parts: Iterable[Blob]) -> Digest:
         """Put what the parts make up."""
-        return self.store.put_stream(parts)
+        return self._forget(self.store.put_stream(parts))
 
     def expect(self, wanted: Collection[Wanted]) -> None:
-        """Begin to fetch what will be asked for; what has come and was never asked for is dropped."""
+        """Begin to fetch what will be asked for; what has come and was never asked for is dropped.
+
+        What failed is begun again: it may be there by now.
+        """
         with self._lock:
-            kept = {each: found for each, found in self._fetches.items() if each in wanted or not found[0].done()}
+            kept = {each: found for each, found in self._fetches.items() if is_kept(found[0], each in wanted)}
             self._fetches = kept
         for each in wanted:
             self._begin(each)
@@ -56,6 +59,12 @@ class Timely:
             self._fetches.pop(wanted, None)
         return future.result()
 
+    def _forget(self, digest: Digest) -> Digest:
+        """Wait no more for what is here now."""
+        with self._lock:
+            self._fetches = {each: found for each, found in self._fetches.items() if each[0] != digest}
+        return digest
+
     def _begin(self, wanted: Wanted) -> tuple[Future[Blob], float]:
         """Begin a fetch, or join the one that is under way."""
         with self._lock:
@@ -66,8 +75,15 @@ class Timely:
             return self._fetches[wanted]
 
     def _run(self, wanted: Wanted, future: Future[Blob]) -> None:
-        """Fetch, in a thread; a fault of the program ends the thread with a traceback, and is waited for in vain."""
+        """Fetch, in a thread; whatever ends it is told to who asks, and no library's own failure costs a ballot."""
         try:
             future.set_result(self.store.fetch(*wanted))
-        except (LookupError, ValueError, OSError, RuntimeError) as error:
+        except (BlobMissing, BlobCorrupt, Unreachable) as error:
             future.set_exception(error)
+        except Exception as error:
+            future.set_exception(Unreachable(f"blob {wanted[0].hex()[:12]}: {type(error).__name__}: {error}"))
+
+
+def is_kept(fetch: Future[Blob], wanted: bool) -> bool:
+    """Answer whether a fetch goes on, or is what somebody will ask for."""
+    return not fetch.done() or (wanted and fetch.exception() is None)

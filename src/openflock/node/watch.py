@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Final
 
 PROBE: Final = "probe"  # the activity that other work goes before
+EXAMINATION: Final = "examination"  # all that is done with sealed rows; what it consists of is told apart as elsewhere
 
 Watch = Callable[[str], AbstractContextManager[object]]
 

@@ -18,7 +18,18 @@ from openflock.protocol.ports import Blob
 from openflock.protocol.recipe import Encoding, Mode, Recipe, describe_recipe
 from openflock.update.compress import FORMS, Bytes, expand, find_fault, quantize
 from openflock.update.container import Malformed, Spec, build_header, pack, read_header, release, unpack
-from openflock.update.fixed import FACTORS, PIECE, Factor, GlobalState, Kind, Layout, Module, Vector, list_vectors
+from openflock.update.fixed import (
+    FACTORS,
+    LIMIT,
+    PIECE,
+    Factor,
+    GlobalState,
+    Kind,
+    Layout,
+    Module,
+    Vector,
+    list_vectors,
+)
 
 _DIGEST_SIZE: Final = 32
 _BLOCKS: Final = 2**14  # that are expanded or checked together
@@ -217,6 +228,15 @@ def stream_vector(vector: Vector) -> Iterator[Blob]:
 def to_bytes(vector: Vector) -> Blob:
     """Give a vector's little-endian bytes, without a copy where that is possible."""
     return np.ascontiguousarray(vector, "<i4").view(np.uint8).data
+
+
+def max_state_size(first: GlobalState, merges: int, updates: int) -> int:
+    """Count the bytes of the largest state that so many merges, each of so many updates, can make of the first one."""
+    layout, recipe = first.layout, first.recipe
+    if recipe.mode == "stack":
+        layout = layout.resize(min(LIMIT, layout.width + merges * updates * layout.rank))
+    numbers = sum(layout.compute_size(factor) for _, factor in list_vectors(recipe))
+    return len(build_state_header(layout, recipe, LIMIT)) + 4 * numbers
 
 
 def get_digest(state: GlobalState) -> bytes:

@@ -243,7 +243,7 @@ def serve_initial_state(ground: Ground, model: "Model", reader: Reader) -> None:
 
     Before that, look whether this task's updates and this node's rows can be what they must.
     """
-    from openflock.update.codec import get_digest, max_update_size, stream_state
+    from openflock.update.codec import get_digest, max_state_size, max_update_size, stream_state
     from openflock.update.fixed import initial_state
 
     rules = ground.chain.state.genesis.rules
@@ -253,6 +253,7 @@ def serve_initial_state(ground: Ground, model: "Model", reader: Reader) -> None:
     look.note(preflight.check_updates(max_update_size(first), ground.config.rank, ground.job, rules))
     look.note(preflight.check_rows(model.tokenizer, [*ground.held_out, *ground.train], ground.job.max_length))
     look.conclude()
+    reader.largest = max_state_size(first, rules.rounds, rules.proposer_seats)
     try:
         reader.fetch_state(rules.genesis)
     except (BlobMissing, BlobCorrupt):
