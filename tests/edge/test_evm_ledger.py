@@ -1,3 +1,4 @@
+import json
 from collections import Counter
 
 import pytest
@@ -81,6 +82,7 @@ class Narrow(RpcProxy):
     """Searches no more than so many blocks of the log at once."""
 
     limit = 10**9
+    logs = 10**9  # no more than so many of a task's, either
 
     def _pass_on(self, request):
         if request["method"] == "eth_getLogs":
@@ -88,6 +90,10 @@ class Narrow(RpcProxy):
             self.searched = [*getattr(self, "searched", []), (first, last)]
             if last - first + 1 > self.limit:
                 return 400, encode(request, error={"code": -32602, "message": f"range exceeds limit of {self.limit}"})
+            status, answer = super()._pass_on(request)
+            if len(json.loads(answer)["result"]) > self.logs:
+                return 400, encode(request, error={"code": -32005, "message": "query returned more than 10000 results"})
+            return status, answer
         return super()._pass_on(request)
 
 
@@ -117,6 +123,14 @@ def proxy(chain):
 def test_the_log_is_the_same_however_few_blocks_an_endpoint_searches_at_once(chain, proxy, limit):
     proxy.limit = limit
     assert list(EvmLedger(connect([proxy.url]), chain.task, {}).read(0)) == chain.log
+
+
+@over_anvil
+def test_a_block_full_of_logs_is_read_by_its_transactions(chain, proxy):
+    proxy.logs = 0
+    ledger = EvmLedger(connect([proxy.url]), chain.task, {})
+    assert list(ledger.read(0)) == chain.log
+    assert proxy.methods["eth_getTransactionReceipt"] == len({entry.block for entry in chain.log})
 
 
 @over_anvil

@@ -8,19 +8,20 @@ from hypothesis import strategies as st
 
 from openflock.edge.blobs import DirectoryStore
 from openflock.learn.train import TrainError
-from openflock.node.daemon import Daemon, compute_backoff, compute_interval, compute_pause
+from openflock.node.daemon import Daemon, compute_backoff, compute_pause
 from openflock.node.duties import (
     TURN,
     Keeper,
     Player,
     Withdrawer,
     compute_turn,
+    compute_wait,
     has_part,
     is_due,
     is_patient,
     settle_up,
 )
-from openflock.node.pace import Pace, Stopped, TooLate
+from openflock.node.pace import Pace, Stopped, TooLate, compute_interval
 from openflock.node.reader import Reader
 from openflock.node.recovery import list_merges, rebuild_state
 from openflock.protocol.calls import Advance, Cancel, Claim, Commit, Join, Leave, Settled, Slashed, Withdraw
@@ -227,6 +228,8 @@ class Holding:
         return self.store.fetch(digest, max_size)
 
 
+PHASES = ("gather", "propose", "publish", "probe", "expose", "vote", "reveal", "attest", "confirm")
+HOURS = {**dict.fromkeys(PHASES, 3600), "unbonding": 20 * 3600}
 ERRORS = [BlobMissing("not there"), BlobCorrupt("other bytes"), Unreachable("no route")]
 
 
@@ -468,7 +471,19 @@ def test_the_first_advances_at_once_and_the_others_wait_for_their_turn():
     keepers = {compute_turn(state, node): Keeper(node, ledger) for node in NODES}
     for moment in range(now, now + TURN * len(NODES)):
         willing = [turn for turn, keeper in keepers.items() if keeper(state, moment)]
-        assert sorted(willing) == list(range(1 + (moment - now) // TURN))
+        assert sorted(willing) == list(range(min(len(NODES), 2 ** (1 + (moment - now) // TURN) - 1)))
+
+
+def test_many_who_never_act_delay_a_phase_by_seconds():
+    assert [compute_wait(before, make_rules()) for before in (0, 1, 2, 3, 6, 7, 4095)] == [0, 3, 3, 6, 6, 9, 36]
+    assert compute_wait(4095, make_rules(**HOURS)) == 180
+
+
+def test_who_left_can_still_move_the_task_on_to_where_stakes_are_returned():
+    ledger = make_ledger()
+    node = NODES[0]
+    state = replace(ledger.state, members=[])
+    assert Keeper(node, ledger)(state, state.deadline + 1) == Advance(node)
 
 
 @given(st.integers(0, 10**6), st.integers(0, 200))
@@ -551,10 +566,7 @@ def test_nobody_sleeps_past_a_deadline_or_too_long(left):
 
 def test_short_phases_are_looked_at_often_and_long_ones_seldom():
     assert compute_interval(make_rules()) == 1
-    hour = dict.fromkeys(
-        ("gather", "propose", "publish", "probe", "expose", "vote", "reveal", "attest", "confirm"), 3600
-    )
-    assert compute_interval(make_rules(**hour, unbonding=20 * 3600)) == 15
+    assert compute_interval(make_rules(**HOURS)) == 15
 
 
 def test_a_round_asks_its_seats_and_an_appeal_all_members():

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from eth_abi.exceptions import DecodingError
 from eth_account.signers.local import LocalAccount
+from eth_typing import ChecksumAddress
 from web3 import Web3
 from web3.contract import Contract
 from web3.exceptions import BadFunctionCallOutput, BlockNotFound, ContractLogicError, Web3Exception, Web3RPCError
@@ -30,6 +31,7 @@ POLL = 1.0  # seconds between looks at a chain whose clock is not ours
 SHORT = 5_000  # blocks of a chain that is read from its first; on a longer one the task's first block is searched for
 MAX_SPAN = 10_000  # blocks asked for in one search of the log; fewer where the endpoint refuses as many
 UNLIMITED = 2**256 - 1
+NOBODY = Web3.to_checksum_address("0x" + "0" * 40)
 
 
 class NotATask(ValueError):
@@ -161,19 +163,35 @@ class EvmLedger:
         last = min(self._next_block + self._span - 1, head["number"])
         end = head if last == head["number"] else self._web3.eth.get_block(last)
         try:
-            logs = self._web3.eth.get_logs(
-                {"address": self._task.address, "fromBlock": self._next_block, "toBlock": last}
-            )
+            logs = self._search(self._task.address, last)
         except (Web3RPCError, Unreachable) as error:
-            refused = isinstance(error, Web3RPCError) and last > self._next_block
             self._span = max(1, (last - self._next_block + 1) // 2)
-            if refused:
+            if last == self._next_block and self._is_searched():
+                logs = self._read_receipts(end)
+            elif last > self._next_block and isinstance(error, Web3RPCError):
                 return
-            raise
+            else:
+                raise
         entries = self._date(logs, end)
         self._check_mark()
         self._log += entries
         self._next_block, self._mark, self._span = last + 1, end, min(2 * self._span, MAX_SPAN)
+
+    def _search(self, address: ChecksumAddress, last: int) -> Sequence[LogReceipt]:
+        return self._web3.eth.get_logs({"address": address, "fromBlock": self._next_block, "toBlock": last})
+
+    def _is_searched(self) -> bool:
+        """Answer whether the endpoint searches the next block at all, so that there is only too much of ours in it."""
+        try:
+            self._search(NOBODY, self._next_block)
+        except (Web3RPCError, Unreachable):
+            return False
+        return True
+
+    def _read_receipts(self, block: BlockData) -> list[LogReceipt]:
+        """Read a block's logs transaction by transaction: who fills one with them must not stop all who read on."""
+        receipts = [self._web3.eth.get_transaction_receipt(name) for name in block["transactions"]]  # type: ignore[arg-type]
+        return [log for receipt in receipts for log in receipt["logs"] if log["address"] == self._task.address]
 
     def _date(self, logs: Sequence[LogReceipt], end: BlockData) -> list[Entry]:
         # What has just been called is in the last block, whose time is known: most reads ask for no other.

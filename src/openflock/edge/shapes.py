@@ -56,7 +56,13 @@ DATA = match("0x(?:[0-9a-fA-F]{2})*")
 HASH, ADDRESS = match("0x[0-9a-fA-F]{64}"), match("0x[0-9a-fA-F]{40}")
 BLOCK = fields(
     {"number": QUANTITY, "hash": HASH, "timestamp": QUANTITY},
-    {"parentHash": HASH, "baseFeePerGas": QUANTITY, "gasLimit": QUANTITY, "gasUsed": QUANTITY},
+    {
+        "transactions": list_of(HASH),
+        "parentHash": HASH,
+        "baseFeePerGas": QUANTITY,
+        "gasLimit": QUANTITY,
+        "gasUsed": QUANTITY,
+    },
 )
 LOG = fields(
     {

@@ -8,14 +8,11 @@ from typing import Any, Protocol
 
 from openflock.learn.train import TrainError
 from openflock.node.duties import Duty
-from openflock.node.pace import Stopped, TooLate
+from openflock.node.pace import LONGEST, Stopped, TooLate, compute_interval
 from openflock.protocol.calls import Call
 from openflock.protocol.ports import BlobCorrupt, BlobMissing, Clock, Ledger, Unreachable
 from openflock.protocol.replay import Divergence, Replica, Step
-from openflock.protocol.rules import Rules, compute_phase_times
 from openflock.protocol.types import Phase, Revert, State
-
-QUICKEST, LONGEST = 1.0, 15.0  # seconds between two looks at the chain
 
 Place = tuple[int, Phase, int]
 
@@ -164,12 +161,6 @@ def describe_call(call: Call) -> dict[str, Any]:
     """Give what a log may show of a call: neither salts nor what they still hide."""
     shown = {name: value for name, value in vars(call).items() if name in ("act", "digest", "size", "amount", "veto")}
     return {name: getattr(value, "name", value) for name, value in shown.items()}
-
-
-def compute_interval(rules: Rules) -> float:
-    """Compute how often to look: thirty times in the shortest phase, within bounds."""
-    shortest = min(seconds for seconds in compute_phase_times(rules) if seconds)
-    return min(LONGEST, max(QUICKEST, shortest / 30))
 
 
 def compute_pause(state: State, now: int, interval: float) -> float:

@@ -1,4 +1,4 @@
-"""How long a node may work on, and wait: until it is to stop, or the time of its phase is over."""
+"""How long a node may work on, and wait: until it is to stop, or the time of its phase is over; how often it looks."""
 
 import time as wall
 from collections.abc import Iterator, Mapping
@@ -9,10 +9,12 @@ from threading import Event
 from typing import Final
 
 from openflock.node.watch import EXAMINATION, PROBE
+from openflock.protocol.rules import Rules, compute_phase_times
 
 WORK: Final = 3  # a third of a phase is for work: so long before its end nothing is waited for any more
 TEST: Final = 4  # a quarter is left for witnesses: sealed rows may be many, and end before
 SEND: Final = 6  # a sixth is for what must be sent: what may be left out ends before
+QUICKEST, LONGEST = 1.0, 15.0  # seconds between two looks at the chain
 
 
 class Stopped(BaseException):
@@ -83,3 +85,9 @@ class Pace:
                 yield
         finally:
             self.until = until
+
+
+def compute_interval(rules: Rules) -> float:
+    """Compute how often to look: thirty times in the shortest phase, within bounds."""
+    shortest = min(seconds for seconds in compute_phase_times(rules) if seconds)
+    return min(LONGEST, max(QUICKEST, shortest / 30))

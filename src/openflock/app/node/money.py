@@ -15,7 +15,7 @@ from openflock.app.tables import format_tokens
 from openflock.app.words import parse_tokens
 from openflock.edge.journal import Journal
 from openflock.node.daemon import Daemon
-from openflock.node.duties import Duty, Withdrawer
+from openflock.node.duties import Duty, Keeper, Withdrawer
 from openflock.protocol.calls import TopUp
 from openflock.protocol.replay import Step
 from openflock.protocol.types import Address, Amount, Phase, State
@@ -25,7 +25,7 @@ Start = Callable[[Duty, Callable[[State], bool]], Daemon]
 
 @contextmanager
 def opening(plan: Plan, account: LocalAccount) -> Iterator[tuple[Chain, BoundLogger, Start]]:
-    """Open an account's place in a task, and give what starts a daemon with one duty there."""
+    """Open an account's place in a task, and give what starts a daemon with a duty there."""
     me = account.address.lower()
     directory = make_directory(plan, me)
     with ExitStack() as stack:
@@ -35,7 +35,9 @@ def opening(plan: Plan, account: LocalAccount) -> Iterator[tuple[Chain, BoundLog
         chain = open_task(plan, {me: account}, journal)
 
         def start(duty: Duty, is_over: Callable[[State], bool]) -> Daemon:
-            daemon = build_daemon(chain, [duty], log, stop, Status(me, directory))
+            # The second, since the others may have stopped, too: nobody leaves before the round ends.
+            duties: list[Duty] = [duty, Keeper(me, chain.clock)]
+            daemon = build_daemon(chain, duties, log, stop, Status(me, directory))
             daemon.is_over = is_over
             return daemon
 
