@@ -11,7 +11,7 @@ from web3 import Web3
 
 from openflock.app.rows import list_data_domains, seal_rows
 from openflock.app.settings import BUILT_IN, TOKEN, Config, SettingsError
-from openflock.app.task.funding import check_gas, check_token, fund_task
+from openflock.app.task.funding import check_blocks, check_gas, check_token, fund_task
 from openflock.app.task.tables import show_weaknesses
 from openflock.app.task.view import check_contract
 from openflock.app.words import list_weaknesses
@@ -68,6 +68,7 @@ def create(
 ) -> Created:
     """Create a task and fund it; without a factory one is deployed, without a token the development token."""
     check_gas(web3, creator.address.lower())
+    check_blocks(web3)
     token_address = token and check_token(web3, token, creator.address.lower(), fund)
     factory_address = factory and check_contract(web3, factory, "--factory")
     domains, rules = prepare_rules(config, store, chest)
