@@ -50,6 +50,7 @@ DELTAS: Final[Mapping[str, Callable[..., Delta]]] = {
         untargeted.mimic,
         targeted.model_replacement,
         targeted.constrain_and_scale,
+        targeted.aim,
         targeted.pgd,
         targeted.neurotoxin,
         boost,

@@ -17,7 +17,6 @@ from openflock.arena.rogues import (
     Liar,
     Rogue,
     SharedExaminer,
-    declare_domain,
     list_names,
     list_stakes,
     make_address,
@@ -117,7 +116,7 @@ def build_nodes(
     """Build the nodes of a party: one, several if it splits its stake, none if it takes no part at all."""
     if stage.world.parties[place].malicious and not stage.cell.attack.present:
         return []
-    domain, stakes = declare_domain(stage, place), list_stakes(stage, place, STAKE, rules.min_stake)
+    domain, stakes = stage.declare_domain(place), list_stakes(stage, place, STAKE, rules.min_stake)
     secrets = [f"arena {stage.cell.seed}/{place}" + (f"/{name}" if name else "") for name in range(len(stakes))]
     return [
         build_node(
@@ -206,7 +205,7 @@ class Learner(Proposer):
         return work() if adjust else remember(key, work)
 
     def _list_honest(self, state: GlobalState) -> list[Delta]:
-        return list(self.stage.seen.get(get_digest(state), {}).values())
+        return self.stage.list_known(self.place, self.stage.seen.get(get_digest(state), {}))
 
 
 def read_delta(state: GlobalState, blob: Blob) -> Delta:

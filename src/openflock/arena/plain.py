@@ -82,7 +82,7 @@ def collect(loop: Loop, number: int) -> dict[int, Numbers]:
     """Let all train, then the malicious change theirs; a node whose training diverged sends nothing."""
     stage, sent = loop.stage, dict[int, Numbers]()
     for place, party in stage.list_present(number):
-        honest = [to_delta(sent[other]) for other in sent if not stage.world.parties[other].malicious]
+        honest = [to_delta(each) for each in stage.list_known(place, sent)]
         hidden = stage.ring.hook_training(honest) if party.malicious else None
         with stage.meter("training"):
             own = train_node(loop, place, party, number, hidden)

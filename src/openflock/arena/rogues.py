@@ -63,13 +63,6 @@ def list_stakes(stage: Stage, place: int, stake: Amount, min_stake: Amount) -> l
     return split_stake(stake, len(list_names(stage, place)), min_stake)
 
 
-def declare_domain(stage: Stage, place: int) -> int:
-    """Give the domain that a node declares; it costs the malicious nothing to declare another than they hold."""
-    party, last = stage.world.parties[place], len(stage.world.table.domains) - 1
-    claims = {"held": party.domain, "first": 0, "minority": last, "unheld": last + 1}
-    return claims[stage.cell.attack.declare] if party.malicious else party.domain
-
-
 # --- Voters --------------------------------------------------------------------------------------------------
 
 

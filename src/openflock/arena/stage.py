@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
@@ -58,6 +58,22 @@ class Stage:
     def get_rank(self, place: int) -> int:
         """Give a malicious node's place among its own."""
         return sum(party.malicious for party in self.world.parties[:place])
+
+    def declare_domain(self, place: int) -> int:
+        """Give the domain that a node declares; it costs the malicious nothing to declare another than they hold."""
+        party, last = self.world.parties[place], len(self.world.table.domains) - 1
+        claims = {"held": party.domain, "first": 0, "minority": last, "unheld": last + 1}
+        return claims[self.cell.attack.declare] if party.malicious else party.domain
+
+    def list_known(self, place: int, sent: Mapping[int, Work]) -> list[Work]:
+        """List of what was sent in a round, by node, what a malicious one goes by: the honest, or those it is with."""
+        parties, mine = self.world.parties, self.declare_domain(place)
+        close = self.cell.attack.knows == "domain"
+        return [
+            each
+            for other, each in sent.items()
+            if not parties[other].malicious and not (close and parties[other].domain != mine)
+        ]
 
     def list_present(self, number: int) -> list[tuple[int, Party]]:
         """List the nodes that take part in a round, the honest first: the malicious wait for what those send."""

@@ -5,8 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from openflock.app.settings import DEFAULT_RECIPE
 from openflock.arena.attacks.deltas import compute_length, measure_effect, measure_median
 from openflock.arena.attacks.targeted import (
+    aim,
     constrain_and_scale,
     model_replacement,
     neurotoxin,
@@ -14,7 +16,12 @@ from openflock.arena.attacks.targeted import (
     scale_delta,
     split_delta,
 )
+from openflock.protocol.recipe import Recipe
+from openflock.update.codec import make_update
 from openflock.update.fixed import LIMIT
+from openflock.update.geometry import compute_products
+from openflock.update.plan import combine
+from openflock.update.robust import compute_grouped_plan
 
 from .helpers import SIZE, STATE, is_legal, make_delta, make_honest, scales, seeds, to_floats, to_integers
 
@@ -24,6 +31,7 @@ ATTACKS = {
     "model_replacement": model_replacement,
     "constrain_and_scale": constrain_and_scale,
     "constrained effect": partial(constrain_and_scale, measure=measure_effect(STATE)),
+    "aim": aim,
     "pgd": pgd,
     "neurotoxin": neurotoxin,
 }
@@ -104,6 +112,38 @@ def test_its_blend_has_the_least_of_both_losses(seed, blend):
     assert all(loss(least) < loss(least + step) for step in steps)
     sent = constrain_and_scale(make_delta(seed), HONEST, blend=blend)
     assert get_cosine(sent, {"B": least}) > 0.99999
+
+
+# --- Aimed at mixing by domain -------------------------------------------------------------------------------
+
+
+@given(seeds, st.integers(2, 5), st.floats(0.1, 0.95))
+def test_aim_stands_as_near_to_an_honest_delta_as_asked_and_on_its_own_s_side(seed, count, reach):
+    own, honest = make_delta(seed), make_honest(seed + 1, count)
+    sent, known = to_floats([aim(own, honest, reach=reach)])[0], to_floats(honest)
+    away = np.linalg.norm(known - sent, axis=1)
+    anchor = int(np.argmin(away))
+    gaps = np.linalg.norm(known - known[anchor], axis=1)
+    assert away[anchor] == pytest.approx(reach * np.sort(gaps)[1], rel=1e-3)
+    assert (sent - known[anchor]) @ (own["B"] - known.mean(axis=0)) > 0
+
+
+@given(st.integers(0, 100))
+def test_mixing_and_trimming_among_three_take_nearly_half_of_what_is_aimed(seed):
+    """The weakness that it was made for: with one of three a domain's rule moves with it."""
+    own, honest = make_delta(seed), make_honest(seed + 1000, 2)
+    bad = aim(own, honest, reach=0.4)
+    updates = [make_update(STATE, delta) for delta in (*honest, bad)]
+    digests, products = [bytes([each]) * 32 for each in range(3)], compute_products(STATE, updates)
+    plan = compute_grouped_plan(Recipe(**DEFAULT_RECIPE), [1] * 3, products, digests, [0] * 3)
+    merged = combine(plan, np.stack([update.read("B", 0, SIZE) for update in updates]))
+    anchor = min(to_floats(honest), key=lambda each: np.linalg.norm(each - bad["B"]))
+    moved, aimed = merged - anchor, bad["B"] - anchor
+    assert 0.35 < moved @ aimed / (aimed @ aimed) < 0.5
+
+
+def test_who_knows_of_one_other_sends_its_own():
+    assert aim(OWN, HONEST[:1]) is OWN
 
 
 # --- Neurotoxin ----------------------------------------------------------------------------------------------
