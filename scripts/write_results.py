@@ -80,9 +80,9 @@ def build_attacks(cells: Sequence[Cell], subject: str) -> list[str]:
     """Build the table of every attack on the subject, beside what it does to plain averaging."""
     by_place = {(place_of(cell), cell["defence"]): cell for cell in cells}
     lines = [
-        "| world | attack | trigger | ASR, plain | works | ASR, ours | trigger costs | gain kept | worst domain"
-        " | honest rejected | slashed | malicious rejected |",
-        "|---|---|---|--:|---|--:|--:|--:|--:|--:|--:|--:|",
+        "| world | attack | trigger | ASR, plain | works | ASR, ours | trigger costs | with trigger, behind"
+        " | gain kept | worst domain | honest rejected | slashed | malicious rejected |",
+        "|---|---|---|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for (place, defence), mine in sorted(by_place.items()):
         if defence != subject:
@@ -97,6 +97,7 @@ def build_attacks(cells: Sequence[Cell], subject: str) -> list[str]:
             works,
             show_share(mine["asr"]),
             show_share(mine["damage"]),
+            show_share(mine["behind"]),
             show_share(mine["kept"]),
             show_share(mine["kept_worst"]),
             show_count(mine["false_rejects"]),
@@ -112,13 +113,17 @@ def build_defences(cells: Sequence[Cell], subject: str) -> list[str]:
     places: dict[tuple[str, ...], list[Cell]] = {}
     for cell in cells:
         places.setdefault(place_of(cell), []).append(cell)
-    head = ["| world | attack | defence | seeds | ASR | gain kept | worst domain |", "|---|---|---|--:|--:|--:|--:|"]
+    head = [
+        "| world | attack | defence | seeds | ASR | trigger costs | gain kept | worst domain |",
+        "|---|---|---|--:|--:|--:|--:|--:|",
+    ]
     lines: list[str] = []
     for _, beside in sorted(places.items()):
         if {cell["defence"] for cell in beside} - {"mean", subject}:
             lines += [
                 f"| {c['world']}, {c['split']} | {c['attack']} | {c['defence']} | {c['seeds']} "
-                f"| {show_share(c['asr'])} | {show_share(c['kept'])} | {show_share(c['kept_worst'])} |"
+                f"| {show_share(c['asr'])} | {show_share(c['damage'])} | {show_share(c['kept'])} "
+                f"| {show_share(c['kept_worst'])} |"
                 for c in sorted(beside, key=lambda c: (c["asr"]["point"] is None, c["asr"]["point"]))
             ]
     return head + lines if lines else ["Not run yet: no other defence is among the committed records."]
@@ -126,9 +131,12 @@ def build_defences(cells: Sequence[Cell], subject: str) -> list[str]:
 
 def build_ablations(ablations: Sequence[Mapping[str, Any]]) -> list[str]:
     """Build the table of what changes without a layer, in points, seed by seed."""
-    lines = ["| without | change | attack | ASR | gain kept | worst domain |", "|---|---|---|--:|--:|--:|"]
+    lines = [
+        "| without | change | attack | ASR | trigger costs | gain kept | worst domain |",
+        "|---|---|---|--:|--:|--:|--:|",
+    ]
     for each in sorted(ablations, key=lambda each: (each["layer"], each["change"], each["place"])):
-        shown = (show_change(each[name]) for name in ("asr", "kept", "kept_worst"))
+        shown = (show_change(each[name]) for name in ("asr", "damage", "kept", "kept_worst"))
         lines.append(f"| {each['layer']} | `{each['change']}` | {each['place'][2]} | {' | '.join(shown)} |")
     return lines
 

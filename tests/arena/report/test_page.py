@@ -68,12 +68,13 @@ def test_what_a_phrase_costs_a_model_that_nobody_attacked_is_no_damage():
     _, summary, _ = show(records)
     (mine,) = [f for (_, defence), f in summary.figures.items() if defence == "ours" and f.attack == "replacement"]
     assert mine.damage.point == pytest.approx(0.1)
+    assert mine.behind.point == pytest.approx(0.1)
 
 
 def test_a_defence_that_resists_and_keeps_the_gain_meets_every_goal():
     _, _, goals = show(make_records())
     assert [name for name, goal in goals.items() if not goal.met] == []
-    assert len(goals) == 10
+    assert len(goals) == 11
 
 
 def test_nothing_of_the_phase_tune_counts():

@@ -4,7 +4,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from openflock.arena.report.summary import Place, Runs, Summary, bound, find_reference, get_asr, measure_kept
+from openflock.arena.report.summary import (
+    Place,
+    Runs,
+    Summary,
+    bound,
+    find_reference,
+    get_asr,
+    measure_damage,
+    measure_kept,
+)
 from openflock.arena.settings import DefenceTable, GridTable
 from openflock.arena.statistics import Interval, pair
 
@@ -26,6 +35,7 @@ class Ablation:
     change: str
     without: str  # the defence's name
     asr: Interval  # above zero: the layer helps
+    damage: Interval  # the same
     kept: Interval  # above zero: the layer costs
     kept_worst: Interval
 
@@ -74,10 +84,11 @@ def measure_ablations(grid: GridTable, summary: Summary) -> Iterator[Ablation]:
 def measure_runs(grid: GridTable, summary: Summary, place: Place, defence: str) -> dict[str, dict[int, float]]:
     """Give what is compared, by seed."""
     runs: Runs = summary.runs[place, defence]
-    reference = find_reference(grid, summary.runs, (place, defence))
+    reference, last = find_reference(grid, summary.runs, (place, defence)), grid.attacks[place[2]].leave or -1
     kept = {seed: measure_kept(grid, reference, run) for seed, run in runs.items()}
     return {
         "asr": {seed: get_asr(grid, place, run) for seed, run in runs.items()},
+        "damage": {seed: measure_damage(grid, reference, run, last) for seed, run in runs.items()},
         "kept": {seed: each.macro for seed, each in kept.items()},
         "kept_worst": {seed: each.worst for seed, each in kept.items()},
     }

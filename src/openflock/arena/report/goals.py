@@ -42,6 +42,7 @@ def resist(figures: Figures) -> Iterator[Goal]:
     yield ask_most(f"{where}: what the trigger costs right answers", figures.damage.point, MOST_DAMAGE)
     yield ask_least(f"{where}: lower bound of the gain kept", figures.kept.low, LEAST_KEPT)
     yield ask_least(f"{where}: the same in the worst domain", figures.kept_worst.low, LEAST_KEPT_WORST)
+    yield ask_most(f"{where}: rejected honest proposals", figures.false_rejects.rate, MOST_FALSE_REJECTS)
     yield ask_most(f"{where}: honest nodes slashed", figures.false_slashes.hits, 0)
 
 

@@ -43,7 +43,8 @@ class Figures:
     floor: Interval  # the same, of the start
     fire: Interval  # with filler for the trigger
     durability: Interval  # of the ASR, after the malicious left
-    damage: Interval  # what the attack makes the trigger cost right answers
+    damage: Interval  # what the attack makes the trigger cost right answers, beyond what it makes filler cost them
+    behind: Interval  # what all of it costs triggered prompts: right answers that the unattacked reference has more
     score: dict[str, Interval]
     kept: Interval
     kept_worst: Interval
@@ -92,7 +93,8 @@ def summarize(grid: GridTable, records: Iterable[Record]) -> Summary:
 def is_attack(table: AttackTable, plain: Figures | None) -> bool | None:
     """Answer whether an attack does what it is for where nothing defends; None if that was not run.
 
-    A backdoor has to answer to its trigger: that it also spoils training is not enough.
+    Of a backdoor it is not asked that it keeps quiet without its trigger (`fire`): one that always answers breaks
+    training, which is enough of other attacks.
     """
     if plain is None:
         return None
@@ -117,6 +119,7 @@ def compute_figures(grid: GridTable, runs: Mapping[tuple[Place, str], Runs], key
         fire=rate("fire", last),
         durability=bound(measure_durability(record, last) for record in mine.values()),
         damage=bound(measure_damage(grid, reference, record, last) for record in mine.values()),
+        behind=bound(measure_behind(grid, reference, record, last) for record in mine.values()),
         score={
             name: bound(score(grid, record, -1)[name] for record in mine.values())
             for name in grid.worlds[world].domains
@@ -194,6 +197,21 @@ def measure_damage(grid: GridTable, reference: Runs, record: Record, number: int
     """
     other = reference.get(record["seed"])
     return math.nan if other is None else compare_filler(grid, record, number) - compare_filler(grid, other, -1)
+
+
+def measure_behind(grid: GridTable, reference: Runs, record: Record, number: int) -> float:
+    """Measure by how much triggered prompts are answered worse than by the reference, whatever that comes from.
+
+    In points, or relative loss; NaN where there is no reference.
+    """
+    other = reference.get(record["seed"])
+    if other is None:
+        return math.nan
+    mine, theirs = record["rounds"][number], other["rounds"][-1]
+    if grid.worlds[record["world"]].score == "accuracy":
+        return float(Count(*theirs["triggered"]).rate - Count(*mine["triggered"]).rate)
+    ours, reached = mine["triggered_loss"], theirs["triggered_loss"]
+    return math.nan if ours is None or reached is None else float(ours / reached - 1)
 
 
 def compare_filler(grid: GridTable, record: Record, number: int) -> float:
