@@ -46,11 +46,14 @@ Seats are drawn by stake **with replacement** ([protocol.md](protocol.md), 2.1),
 coalition with the share s of the stake is binomial(seats, s), whatever the number of its nodes. A chance is that of
 **one round**; the last table has those of whole tasks. **Where a committee has a seat for every member nobody is
 drawn**: everybody sits with its stake as weight, a coalition of 30 % has 30 % in every round, and none of this applies.
+**A coalition can end that**: under as many names as `min_stake` allows there may be more members than seats, and then
+luck decides. Where honest members and the coalition's stake over `min_stake` are more than `voter_seats` together,
+take these tables as they are; a `min_stake` near to what nodes usually stake leaves it few names.
 
 `openflock simulate` and `openflock task create` warn where 30 % of the stake gets two thirds of the votes in more
 than 0.1 % of such tasks, half of them in more than 5 % of rounds, over a third in more than 50 % of rounds, or
 all proposer seats in more than 5 % of rounds; and, where everybody votes, where 30 % of the nodes can hold over a
-third of the stake.
+third of the stake, or could force a draw that is weak.
 """
 
 

@@ -14,6 +14,7 @@ from openflock.arena.committees import (
     HOSTILE,
     can_block,
     can_decide,
+    can_force_draw,
     can_veto,
     compute_chance,
     compute_coalition_chance,
@@ -124,6 +125,16 @@ def test_few_proposer_seats_are_weak():
 
 def test_where_everybody_sits_equal_stakes_are_not_weak():
     assert warn_weak(make_rules(voter_seats=32, proposer_seats=16), EQUAL) == []
+
+
+def test_who_takes_many_names_can_force_a_draw():
+    rules = make_rules(voter_seats=12, proposer_seats=16, rounds=4, min_stake=STAKE // 2, bond=STAKE // 2)
+    assert not can_force_draw(rules, [STAKE] * 9)  # seven honest, and five names of the other two
+    assert can_force_draw(rules, [STAKE] * 10)  # seven honest, and six of three
+    assert not can_force_draw(make_rules(voter_seats=12, min_stake=STAKE), [STAKE] * 10)
+    lines = warn_weak(rules, [STAKE] * 10)
+    assert lines
+    assert all(line.startswith("under many names, voter_seats = 12") for line in lines)
 
 
 def test_where_everybody_sits_a_whale_is_weak():

@@ -117,16 +117,27 @@ def warn_weak(rules: Rules, stakes: Sequence[int] = ()) -> list[str]:
     """Say, one line each, where rules are weak against 30 % of the stake; nothing if they are not.
 
     Without stakes there are more members than seats. With them, and a seat for each, the figures are those of
-    30 % of the nodes, whichever they are.
+    30 % of the nodes, whichever they are; and of a draw, where these could force one.
     """
     few = 0 < len(stakes) <= rules.voter_seats
     warnings = _warn_of_coalitions(stakes) if few else _warn_of_draws(rules)
+    if few and can_force_draw(rules, stakes):
+        warnings += [f"under many names, {line}" for line in _warn_of_draws(rules)]
     if not 0 < len(stakes) <= rules.proposer_seats:
         seats = rules.proposer_seats
         chance = compute_chance(distribute_with_replacement(seats, HOSTILE), is_all)
         if chance > FILLS_IN_ROUND:
             warnings.append(_say_seats("proposer", seats, "all of the proposer seats", chance))
     return warnings
+
+
+def can_force_draw(rules: Rules, stakes: Sequence[int]) -> bool:
+    """Answer whether 30 % of the stake, under as many names as it can have, leaves no seat for each: seats are drawn.
+
+    Then luck decides, which everybody's vote left no room for.
+    """
+    honest = len(stakes) - int(HOSTILE * len(stakes))
+    return honest + int(HOSTILE * sum(stakes)) // max(1, rules.min_stake) > rules.voter_seats
 
 
 def _warn_of_draws(rules: Rules) -> list[str]:
