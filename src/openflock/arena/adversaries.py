@@ -51,6 +51,7 @@ DELTAS: Final[Mapping[str, Callable[..., Delta]]] = {
         targeted.model_replacement,
         targeted.constrain_and_scale,
         targeted.aim,
+        targeted.lean,
         targeted.pgd,
         targeted.neurotoxin,
         boost,

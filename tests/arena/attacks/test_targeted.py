@@ -10,6 +10,7 @@ from openflock.arena.attacks.deltas import compute_length, measure_effect, measu
 from openflock.arena.attacks.targeted import (
     aim,
     constrain_and_scale,
+    lean,
     model_replacement,
     neurotoxin,
     pgd,
@@ -32,6 +33,7 @@ ATTACKS = {
     "constrain_and_scale": constrain_and_scale,
     "constrained effect": partial(constrain_and_scale, measure=measure_effect(STATE)),
     "aim": aim,
+    "lean": lean,
     "pgd": pgd,
     "neurotoxin": neurotoxin,
 }
@@ -142,8 +144,18 @@ def test_mixing_and_trimming_among_three_take_nearly_half_of_what_is_aimed(seed)
     assert 0.35 < moved @ aimed / (aimed @ aimed) < 0.5
 
 
-def test_who_knows_of_one_other_sends_its_own():
-    assert aim(OWN, HONEST[:1]) is OWN
+@given(seeds, st.integers(2, 5))
+def test_to_lean_is_to_be_within_what_the_honest_hold_and_as_far_towards_its_own_as_that_goes(seed, count):
+    own, honest = make_delta(seed), make_honest(seed + 1, count)
+    sent, known = lean(own, honest)["B"], to_floats(honest)
+    ahead = own["B"] > known.mean(axis=0)
+    assert (sent[ahead] == known.max(axis=0)[ahead]).all()
+    assert (sent[~ahead] == known.min(axis=0)[~ahead]).all()
+
+
+@pytest.mark.parametrize("attack", [aim, lean])
+def test_who_knows_of_one_other_sends_its_own(attack):
+    assert attack(OWN, HONEST[:1]) is OWN
 
 
 # --- Neurotoxin ----------------------------------------------------------------------------------------------

@@ -132,6 +132,7 @@ SCENARIOS = (
     on_sealed(idle("the only holder", "honest", (0, 1, 0, 1))),
     on_sealed(idle("one of two holders", "honest, two hold the third domain", (2, 1, 0, 1))),
     on_sealed(cheat("ring in an empty domain", (3,) * 4, offer=does.send_zero, mark=does.praise_partners)),
+    on_sealed(cheat("lazy ring in an empty domain", (3,) * 4, mark=does.rank_strangers, veto=does.veto_never)),
     on_sealed(cheat("griefing: harm, as half of a domain", (1,) * 4, mark=does.call_harmful)),
     on_sealed(next(lazy("last benefit", does.rank_as_before))),
     on_sealed(next(lazy("own rows only", does.look, does.look_away))),

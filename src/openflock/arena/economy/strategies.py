@@ -175,6 +175,12 @@ def praise_partners(scene: Scene, player: Player, slot: int) -> Mark:
     return say_good(scene, player, slot) if partner else look(scene, player, slot)
 
 
+def rank_strangers(scene: Scene, player: Player, slot: int) -> Mark:
+    """Give partners the highest score that pays, and score all others by the position, unseen: the coalition agrees."""
+    partner = scene.state.round.proposers[slot].node in player.partners
+    return say_good(scene, player, slot) if partner else rank_by_slot(scene, player, slot)
+
+
 def call_harmful(scene: Scene, player: Player, slot: int) -> Mark:
     """Praise partners, and report harm of all others, unseen."""
     partner = scene.state.round.proposers[slot].node in player.partners
