@@ -74,14 +74,19 @@ def _compute_vote_pay(
 @internal
 @pure
 def _compute_agreement(
-    mine: uint256[2], theirs: uint256[2], slots: uint256, proven: uint256, domains: uint256
+    mine: uint256[2],
+    theirs: uint256[2],
+    slots: uint256,
+    proven: uint256,
+    domains: uint256,
+    near: bool,
 ) -> Fraction:
     """
     @dev How alike two ballots rank the updates of one domain, each compared
          with the one before it: constant votes get 0, guesses 0 in
-         expectation. Their second words are compared too, in slots where
-         sealed rows proved the benefit: the last bit of 16. A domain has four
-         bits for each slot.
+         expectation. First words are compared of voters who are near, and
+         second words in slots where sealed rows proved the benefit: the last
+         bit of 16. A domain has four bits for each slot.
     """
     agreement: Fraction = empty(Fraction)
     before: uint256[32] = empty(uint256[32])  # by word and domain: the slot before, plus one
@@ -90,8 +95,8 @@ def _compute_agreement(
         if (slots >> slot) & 1 == 0 or flags & ballots.UNSCORED != 0:
             continue
         for word: uint256 in range(2):
-            if word == 1 and (proven >> (16 * slot + 15)) & 1 == 0:
-                break
+            if (proven >> (16 * slot + 15)) & word != word or (not near and word == 0):
+                continue
             key: uint256 = 16 * word + ((domains >> (4 * slot)) & 15)
             if before[key] != 0:
                 agreement.part += self._compare(mine[word], slot, before[key] - 1) * self._compare(

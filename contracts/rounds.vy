@@ -124,7 +124,7 @@ def _draw():
          captured in time is followed by another.
     """
     first: uint256 = phases.deadline
-    errors._require(block.number > first, "rounds: the seed's block is not there yet")
+    errors._require(block.number > first, "rounds: no seed block yet")
     missed: uint256 = (block.number - 1 - first) // types.SEED_WINDOW
     if missed >= rules.RULES.max_tries:
         self._end_round(types.IDLE)
@@ -149,7 +149,7 @@ def _capture_seed(target: uint256):
          known to who closed the snapshot.
     """
     hash: bytes32 = blockhash(target)
-    errors._require(hash != empty(bytes32), "rounds: the seed's block is unknown")
+    errors._require(hash != empty(bytes32), "rounds: seed block is unknown")
     record.round.seed = keccak256(abi_encode(hash, commitments.salts, phases.number))
     log ITask.Seeded(target=target, blockhash=hash, seed=record.round.seed)
 

@@ -30,6 +30,9 @@ uses: stakes
 uses: verdict
 
 
+SEALED: constant(uint256) = max_value(uint256) // 65_535 * 32_768  # the last bit of each of 16
+
+
 @internal
 def _settle(outcome: uint256):
     """
@@ -324,25 +327,27 @@ def _compare_with_peer(
     domains: uint256,
 ) -> payout.Fraction:
     """
-    @dev Compares a voter with another of its domain, picked by the seed and by
-         weight, on what was merged; what was refused, all knew how to rank.
+    @dev Compares a voter with another of its domain, or of any where sealed rows
+         proved something, picked by the seed and by weight, on what was merged;
+         what was refused, all knew how to rank.
     """
     total: uint256 = 0
+    everybody: bool = record.round.judgements & SEALED != 0
     for vote: ballots.Vote in votes:
-        if vote.domain == mine.domain and vote.node != mine.node:
+        if (vote.domain == mine.domain or everybody) and vote.node != mine.node:
             total += vote.weight
     draw: uint256 = convert(keccak256(abi_encode(record.round.peer_seed, mine.node)), uint256)
     point: uint256 = draw % max(1, total)
     for vote: ballots.Vote in votes:
-        if vote.domain == mine.domain and vote.node != mine.node:
+        if (vote.domain == mine.domain or everybody) and vote.node != mine.node:
             if point < vote.weight:
-                slots: uint256 = merged & ~self._get_own_slot(vote.node)
                 return payout._compute_agreement(
                     [mine.ballot, mine.sealed],
                     [vote.ballot, vote.sealed],
-                    slots,
+                    merged & ~self._get_own_slot(vote.node),
                     record.round.judgements,
                     domains,
+                    vote.domain == mine.domain,
                 )
             point -= vote.weight
     return payout.Fraction(part=0, whole=1)

@@ -115,7 +115,7 @@ def leave():
     @notice See {ITask-leave}.
     """
     still: bool = phases.phase == types.GATHER or phases.phase == types.FINISHED
-    errors._require(still, "stakes: nodes leave while the task gathers")
+    errors._require(still, "stakes: leave while task gathers")
     self._require_staying(msg.sender)
     log ITask.Left(sender=msg.sender)
     self.nodes[msg.sender].release = block.timestamp + rules.RULES.unbonding
@@ -174,7 +174,7 @@ def _require_running():
 @internal
 @view
 def _require_gathering():
-    errors._require(phases.phase == types.GATHER, "stakes: nodes join while the task gathers")
+    errors._require(phases.phase == types.GATHER, "stakes: join while task gathers")
 
 
 @internal

@@ -134,8 +134,8 @@ def test_the_seed_s_block_is_fixed_when_the_snapshot_closes():
     ledger = play_round(make_ledger(), until=Phase.DRAW)
     closed = ledger.read(0)[-1]
     assert closed.item == Entered(1, Phase.DRAW, closed.block + 2)
-    refuses(ledger, Advance(OUTSIDER), "rounds: the seed's block is not there yet")
-    refuses(ledger, Advance(OUTSIDER), "rounds: the seed's block is not there yet")
+    refuses(ledger, Advance(OUTSIDER), "rounds: no seed block yet")
+    refuses(ledger, Advance(OUTSIDER), "rounds: no seed block yet")
     ledger.submit(Advance(OUTSIDER))
     assert get_events(ledger, Seeded)[0].target == closed.block + 2
 

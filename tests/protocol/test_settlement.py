@@ -353,6 +353,22 @@ def test_who_does_not_look_at_the_sealed_rows_agrees_half_with_who_does():
         assert set(pays.values()) == {whole, pays[FREELOADER]}
 
 
+def test_where_rows_are_sealed_who_has_a_domain_to_itself_is_compared_with_all():
+    """A ring in a domain of its own would else always meet itself, and agree without a look."""
+    ring, pot = (VOTER, FREELOADER), BUDGET - BUDGET * 6 // 10
+    whole, least = pot // 5, pot * 4 // 10 // 5
+
+    def pay(seal):
+        play = Play(mark=lambda voter, proposer: RANKED[proposer], seal=seal)
+        ledger = play_round(make_ledger(domains=dict.fromkeys(ring, 1)), play)
+        return {node: get_credits(ledger, node)[Reason.VOTE] for node in NODES}
+
+    assert set(pay(lambda voter, proposer: SEEN[proposer]).values()) == {whole}
+    pays = pay(lambda voter, proposer: 700 - SEEN[proposer] if voter in ring else SEEN[proposer])
+    assert {pays[node] for node in ring} == {least}  # each is compared with somebody honest here
+    assert set(pays.values()) <= {whole, least}
+
+
 @pytest.mark.parametrize("flag", [Flag.UNAVAILABLE, Flag.INADMISSIBLE, Flag.ABSTAIN])
 def test_a_slot_that_a_voter_does_not_answer_is_not_paid(flag):
     def mark(voter, proposer):

@@ -59,9 +59,9 @@ def test_a_node_joins_once_with_a_domain_and_the_least_stake():
 @pytest.mark.parametrize("phase", [Phase.DRAW, Phase.PROPOSE, Phase.REVEAL])
 def test_stake_moves_only_while_the_task_gathers(phase):
     ledger = play_round(make_ledger(), until=phase)
-    refuses(ledger, Join(LATECOMER, 0, STAKE), "nodes join while")
-    refuses(ledger, TopUp(VOTER, 1), "nodes join while")
-    refuses(ledger, Leave(VOTER), "nodes leave while")
+    refuses(ledger, Join(LATECOMER, 0, STAKE), "join while")
+    refuses(ledger, TopUp(VOTER, 1), "join while")
+    refuses(ledger, Leave(VOTER), "leave while")
 
 
 def test_a_top_up_is_drawn_with_its_node():

@@ -142,13 +142,13 @@ def close_gathering(state: State, events: Events, moment: Moment) -> None:
 def draw(state: State, events: Events, moment: Moment) -> None:
     """Capture the seed and draw both committees; a seed that nobody captured in time is followed by another."""
     current, rules = state.round, state.genesis.rules
-    require(moment.block > current.target, "rounds: the seed's block is not there yet")
+    require(moment.block > current.target, "rounds: no seed block yet")
     if (moment.block - 1 - current.target) // SEED_WINDOW >= rules.max_tries:
         end_round(state, events, moment, Outcome.IDLE)
         return
     target = compute_target(current.target, moment.block)
     blockhash = moment.hashes.get(target, bytes(32))
-    require(blockhash != bytes(32), "rounds: the seed's block is unknown")
+    require(blockhash != bytes(32), "rounds: seed block is unknown")
     current.seed = compute_seed(blockhash, state.salts, current.number)
     events.append(Seeded(target, blockhash, current.seed))
     current.total_stake = get_total(state.tree)

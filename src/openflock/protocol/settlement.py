@@ -230,13 +230,16 @@ def count_answers(state: State, node: Address) -> payout.Fraction:
 
 
 def pick_peer(state: State, node: Address) -> Address | None:
-    """Pick by the seed, and by weight, another opened ballot of a voter's own domain; None if there is none."""
+    """Pick by the seed, and by weight, another opened ballot of a voter's own domain; None if there is none.
+
+    Of any domain where sealed rows proved something: all see the same there, and who has a domain to itself would
+    always meet itself.
+    """
+    everybody = any(judgement.sealed for judgement in state.round.judgements)
     seats = [
         seat
         for seat in state.round.voters
-        if seat.node in state.round.ballots
-        and seat.node != node
-        and state.nodes[seat.node].domain == state.nodes[node].domain
+        if seat.node in state.round.ballots and seat.node != node and (everybody or is_near(state, node, seat.node))
     ]
     draw = int.from_bytes(hash_values(["bytes32", "address"], [state.round.peer_seed, node]), "big")
     point = draw % max(1, sum(seat.weight for seat in seats))
@@ -247,6 +250,11 @@ def pick_peer(state: State, node: Address) -> Address | None:
     return None
 
 
+def is_near(state: State, node: Address, other: Address) -> bool:
+    """Answer whether two nodes are of one domain: only then do their own rows show the same."""
+    return state.nodes[other].domain == state.nodes[node].domain
+
+
 def compute_peer_agreement(state: State, node: Address) -> payout.Fraction:
     """Compare how a voter and its peer rank what was merged; what was refused, all knew how to rank."""
     peer = pick_peer(state, node)
@@ -254,7 +262,7 @@ def compute_peer_agreement(state: State, node: Address) -> payout.Fraction:
 
 
 def _pair_scores(state: State, node: Address, peer: Address) -> Iterator[tuple[tuple[int, bool], int, int]]:
-    """Pair what two voters say of what was merged, on own rows and, where these proved it, on sealed ones.
+    """Pair what two voters say of what was merged, on own rows if they are near, and on sealed ones that proved it.
 
     Who has no score on sealed rows says 0 of all: not to look earns nothing.
     """
@@ -269,7 +277,8 @@ def _pair_scores(state: State, node: Address, peer: Address) -> Iterator[tuple[t
         ):
             continue
         domain = state.nodes[proposer].domain
-        yield (domain, False), mine.score, theirs.score
+        if is_near(state, node, peer):
+            yield (domain, False), mine.score, theirs.score
         if judgement.sealed:
             mine_there, theirs_there = (get_sealed_score(current.sealed[voter], slot) for voter in (node, peer))
             yield (domain, True), mine_there, theirs_there

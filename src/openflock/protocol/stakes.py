@@ -149,7 +149,7 @@ def process_cancel(state: State, events: Events, call: Cancel) -> None:
 
 def process_join(state: State, call: Join) -> None:
     """Enrol a node."""
-    require(state.phase == Phase.GATHER, "stakes: nodes join while the task gathers")
+    require(state.phase == Phase.GATHER, "stakes: join while task gathers")
     require(call.sender not in state.nodes, "stakes: already a node")
     require(call.domain < state.genesis.rules.domains, "stakes: no such domain")
     require(call.amount >= state.genesis.rules.min_stake, "stakes: less than the minimum")
@@ -160,7 +160,7 @@ def process_join(state: State, call: Join) -> None:
 
 def process_top_up(state: State, call: TopUp) -> None:
     """Add to a stake; a node that fell under the minimum is drawn again once it is above."""
-    require(state.phase == Phase.GATHER, "stakes: nodes join while the task gathers")
+    require(state.phase == Phase.GATHER, "stakes: join while task gathers")
     node = get_node(state, call.sender)
     require(not node.release, "stakes: the node is leaving")
     require(0 < call.amount <= MAX_STAKE - node.stake, "stakes: amount out of range")
@@ -170,7 +170,7 @@ def process_top_up(state: State, call: TopUp) -> None:
 
 def process_leave(state: State, call: Leave, moment: Moment) -> None:
     """Start unbonding."""
-    require(state.phase in (Phase.GATHER, Phase.FINISHED), "stakes: nodes leave while the task gathers")
+    require(state.phase in (Phase.GATHER, Phase.FINISHED), "stakes: leave while task gathers")
     node = get_node(state, call.sender)
     require(not node.release, "stakes: the node is leaving")
     state.nodes[call.sender] = replace(node, release=moment.time + state.genesis.rules.unbonding)

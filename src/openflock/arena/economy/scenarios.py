@@ -137,6 +137,7 @@ SCENARIOS = (
     on_sealed(next(lazy("last benefit", does.rank_as_before))),
     on_sealed(next(lazy("own rows only", does.look, does.look_away))),
     on_sealed(next(lazy("own rows for both words", does.look, does.repeat))),
+    on_sealed(next(lazy("sealed rows for both words", does.look_at_sealed, does.repeat))),
     on_text(Scenario("honest")),
     on_text(cheat("free rider: noise", offer=does.send_noise)),
     on_text(cheat("overlong update", offer=does.train_and_stretch)),
