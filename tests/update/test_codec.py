@@ -18,12 +18,13 @@ from openflock.update.codec import (
     encode_update,
     get_digest,
     make_update,
+    max_state_size,
     max_update_size,
     stream_state,
 )
 from openflock.update.compress import FORMS
 from openflock.update.container import Malformed, build_header
-from openflock.update.fixed import FACTORS, GlobalState, Layout, Module, initial_state
+from openflock.update.fixed import FACTORS, LIMIT, GlobalState, Layout, Module, initial_state
 
 from .examples import (
     ENCODINGS,
@@ -205,6 +206,23 @@ def test_the_largest_size_is_that_of_some_round_s_updates(layout, recipe):
 def test_the_largest_size_does_not_change_while_a_state_grows():
     grown = replace(STACKED, layout=SMALL.resize(9), factors={f: np.zeros(63, np.int32) for f in FACTORS})
     assert max_update_size(grown) == max_update_size(STACKED)
+
+
+@given(layouts(), recipes())
+def test_no_state_of_a_task_is_larger_than_the_largest_and_the_first_is_nearly_as_large(layout, recipe):
+    first = initial_state(layout, b"seed", recipe)
+    most = max_state_size(first, 1, 1)
+    if recipe.mode != "stack":
+        assert len(encode_state(first)) <= most <= len(encode_state(first)) + 16
+        assert len(encode_state(replace(first, step=LIMIT))) <= most
+
+
+@pytest.mark.parametrize("width", [0, 1, 9, 12])
+def test_a_state_that_is_appended_to_grows_by_the_rank_of_every_update(width):
+    numbers = {factor: np.zeros(SMALL.resize(width).compute_size(factor), np.int32) for factor in FACTORS}
+    grown = replace(STACKED, layout=SMALL.resize(width), factors=numbers, step=2)
+    merges = -(-width // (3 * SMALL.rank))  # of three updates
+    assert len(encode_state(grown)) <= max_state_size(STACKED, merges, 3)
 
 
 # --- States --------------------------------------------------------------------------------------------------
