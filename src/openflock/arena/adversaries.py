@@ -52,6 +52,7 @@ DELTAS: Final[Mapping[str, Callable[..., Delta]]] = {
         targeted.constrain_and_scale,
         targeted.aim,
         targeted.lean,
+        targeted.veil,
         targeted.pgd,
         targeted.neurotoxin,
         boost,

@@ -30,12 +30,12 @@ from openflock.learn.evaluate import EvaluationSettings
 from openflock.learn.model import Model
 from openflock.learn.probe import Clue
 from openflock.learn.sealed import encode_sealed
-from openflock.learn.train import Trained, TrainError, train
+from openflock.learn.train import Trained, TrainError, take_rows, train
 from openflock.local import Network
 from openflock.node.feedback import Feedback
 from openflock.node.node import Identity, Node
 from openflock.node.notebook import Notebook
-from openflock.node.proposer import Delta, Proposer
+from openflock.node.proposer import Delta, Proposer, compute_delta
 from openflock.node.reader import Reader
 from openflock.node.searcher import Searcher
 from openflock.node.unsealer import Unsealer
@@ -171,7 +171,7 @@ class Learner(Proposer):
         """Make an update, and let the ring see it; or make of it what the ring sends."""
         number, ring = len(self.stage.rounds), self.stage.ring
         if self.is_malicious and self.stage.cell.attack.delta:
-            rank, honest = self.stage.get_rank(self.place), self._list_honest(state)
+            rank, honest = self.stage.get_rank(self.place), self._list_known(model, state, seed)
             joined = [join_factors(delta, state.recipe) for delta in honest]
 
             def tamper(delta: Delta) -> Delta:
@@ -203,6 +203,15 @@ class Learner(Proposer):
                 return {factor: model.read_factor(factor) for factor in state.trained}
 
         return work() if adjust else remember(key, work)
+
+    def _list_known(self, model: Model, state: GlobalState, seed: int) -> list[Delta]:
+        """List the honest deltas that it makes its own of; or train one, on its own rows as they were."""
+        if self.stage.cell.attack.knows != "itself":
+            return self._list_honest(state)
+        clean = self.stage.fill(self.stage.world.parties[self.place].train, self.place)
+        with self.watch("training"):
+            rows = take_rows(clean, self.settings, state.step)
+            return [compute_delta(state, self.train_rows(model, state, rows, seed))]
 
     def _list_honest(self, state: GlobalState) -> list[Delta]:
         return self.stage.list_known(self.place, self.stage.seen.get(get_digest(state), {}))

@@ -19,7 +19,7 @@ Hook = Literal["", "pgd", "neurotoxin", "constrain_and_scale"]
 Votes = Literal["honest", "collude", "grieve", "lazy", "random", "copy"]
 FalseFlag = Literal["unavailable", "inadmissible", "suspect"]
 Acts = Literal["update", "ballot", "attestation"]
-Known = Literal["all", "domain"]
+Known = Literal["all", "domain", "itself"]
 Declared = Literal["held", "first", "minority", "unheld"]
 Inner = Literal["adam", "sgd"]
 Number = int | float | str | bool
@@ -79,7 +79,8 @@ class AttackTable(Table):
     rate: float = Field(default=1.0, gt=0)  # times the honest learning rate
     delta: str = ""  # a function of arena.attacks on deltas; the honest ones of the round are known to it
     options: dict[str, Number] = {}
-    # Whose honest deltas it makes its own of; left out of a cell's name unless chosen.
+    # Whose honest deltas it makes its own of, `itself` what it would send if it were honest; left out of a cell's name
+    # unless chosen.
     knows: Known = Field(default="all", exclude_if=lambda name: name == "all")
     hook: Hook = ""  # what hides the training itself, step by step; it knows the honest deltas too
     hook_amount: float = Field(default=0.0, ge=0)  # 0: the paper's; see Ring.hook_training

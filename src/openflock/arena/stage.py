@@ -66,14 +66,11 @@ class Stage:
         return claims[self.cell.attack.declare] if party.malicious else party.domain
 
     def list_known(self, place: int, sent: Mapping[int, Work]) -> list[Work]:
-        """List of what was sent in a round, by node, what a malicious one goes by: the honest, or those it is with."""
-        parties, mine = self.world.parties, self.declare_domain(place)
-        close = self.cell.attack.knows == "domain"
-        return [
-            each
-            for other, each in sent.items()
-            if not parties[other].malicious and not (close and parties[other].domain != mine)
-        ]
+        """List of what was sent in a round, by node, what a malicious one goes by."""
+        parties, mine, knows = self.world.parties, self.declare_domain(place), self.cell.attack.knows
+        honest = {other: each for other, each in sent.items() if not parties[other].malicious}
+        near = [each for other, each in honest.items() if parties[other].domain == mine]
+        return {"all": list(honest.values()), "domain": near, "itself": []}[knows]
 
     def list_present(self, number: int) -> list[tuple[int, Party]]:
         """List the nodes that take part in a round, the honest first: the malicious wait for what those send."""

@@ -16,6 +16,7 @@ from openflock.arena.attacks.targeted import (
     pgd,
     scale_delta,
     split_delta,
+    veil,
 )
 from openflock.protocol.recipe import Recipe
 from openflock.update.codec import make_update
@@ -34,6 +35,7 @@ ATTACKS = {
     "constrained effect": partial(constrain_and_scale, measure=measure_effect(STATE)),
     "aim": aim,
     "lean": lean,
+    "veil": veil,
     "pgd": pgd,
     "neurotoxin": neurotoxin,
 }
@@ -151,6 +153,15 @@ def test_to_lean_is_to_be_within_what_the_honest_hold_and_as_far_towards_its_own
     ahead = own["B"] > known.mean(axis=0)
     assert (sent[ahead] == known.max(axis=0)[ahead]).all()
     assert (sent[~ahead] == known.min(axis=0)[~ahead]).all()
+
+
+@given(seeds, st.floats(0.1, 2))
+def test_a_veiled_delta_is_its_honest_one_moved_by_a_share_of_its_length(seed, reach):
+    own, clean = make_delta(seed), make_delta(seed + 1)
+    sent, start = to_floats([veil(own, [clean], reach=reach), clean])
+    assert np.linalg.norm(sent - start) == pytest.approx(reach * np.linalg.norm(start), rel=1e-3)
+    assert get_cosine({"B": sent - start}, {"B": own["B"] - start}) > 0.999
+    assert veil(own, ()) is own
 
 
 @pytest.mark.parametrize("attack", [aim, lean])

@@ -75,6 +75,19 @@ def aim(own: Delta, honest: Sequence[Delta], *, reach: float = 0.9) -> Delta:
     return {name: to_vector(known[anchor] + reach * gap * way / (np.linalg.norm(way) or 1.0))}
 
 
+def veil(own: Delta, honest: Sequence[Delta], *, reach: float = 0.5) -> Delta:
+    """Send what it would send if it were honest, moved towards the own delta by a share of that one's length.
+
+    This project's own: what is left of `aim` for who knows nothing of the others, as on a chain. The first of `honest`
+    is its own honest delta; without it, the own one is sent.
+    """
+    if not honest:
+        return own
+    name, (clean, *_) = lay_out(own, honest)
+    way = own[name] - clean
+    return {name: to_vector(clean + reach * float(np.linalg.norm(clean)) * way / (np.linalg.norm(way) or 1.0))}
+
+
 def lean(own: Delta, honest: Sequence[Delta]) -> Delta:
     """Send in each number the honest value that lies furthest towards the own one: against trimming alone.
 
