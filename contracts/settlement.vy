@@ -332,14 +332,14 @@ def _compare_with_peer(
          what was refused, all knew how to rank.
     """
     total: uint256 = 0
-    everybody: bool = record.round.judgements & SEALED != 0
+    anybody: bool = record.round.judgements & SEALED != 0
     for vote: ballots.Vote in votes:
-        if (vote.domain == mine.domain or everybody) and vote.node != mine.node:
+        if (vote.domain == mine.domain or anybody) and vote.node != mine.node:
             total += vote.weight
     draw: uint256 = convert(keccak256(abi_encode(record.round.peer_seed, mine.node)), uint256)
     point: uint256 = draw % max(1, total)
     for vote: ballots.Vote in votes:
-        if (vote.domain == mine.domain or everybody) and vote.node != mine.node:
+        if (vote.domain == mine.domain or anybody) and vote.node != mine.node:
             if point < vote.weight:
                 return payout._compute_agreement(
                     [mine.ballot, mine.sealed],

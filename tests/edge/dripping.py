@@ -9,7 +9,7 @@ HEADERS = b"HTTP/1.1 200 OK\r\nX-Long: "
 BODY = b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"
 GOOD = b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx"
 EVERY = 0.05  # seconds between two bytes
-MOST = 200  # bytes, after which it is sure that nobody leaves
+MOST = 400  # bytes, after which it is sure that nobody leaves
 
 
 class Dripping:

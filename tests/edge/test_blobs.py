@@ -119,7 +119,7 @@ def test_what_stands_under_a_blob_s_name_and_is_no_file_holds_up_nobody(store, o
     with pytest.raises(Unreachable, match=NAME.hex()[:12]):
         store.fetch(NAME, 100)
     if obstacle is Path.mkdir:
-        with pytest.raises(Unreachable, match="cannot be put"):
+        with pytest.raises(Unreachable, match="cannot be put there"):
             store.put(BLOB)
     else:
         assert store.put(BLOB) == NAME

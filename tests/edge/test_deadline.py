@@ -50,7 +50,7 @@ def test_what_ends_in_time_is_left_alone():
     with Dripping(BODY, good=3) as server:
         pool = open_pool(timeout=PATIENT, retries=False)
         for _ in range(3):
-            with end_within(SOON):
+            with end_within(PATIENT):
                 assert pool.request("GET", server.url).data == b"x"
         assert server.connections == 1
 
@@ -64,6 +64,16 @@ def test_what_is_connected_to_when_time_is_over_is_left_at_once():
     with Dripping(BODY) as server, pytest.raises(TimeoutError):
         be_late(server.url)
     assert not server.was_patient
+
+
+def test_what_ends_the_work_itself_is_not_taken_for_a_deadline():
+    def stop():
+        with end_within(0):
+            time.sleep(SOON)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stop()
 
 
 def test_another_thread_s_exchange_is_not_ended():

@@ -111,7 +111,7 @@ def test_an_endless_answer_is_read_no_further_than_its_bound(open_endpoint, monk
 @pytest.mark.parametrize("before", [HEADERS, BODY])
 def test_an_endpoint_that_drips_is_left_for_the_next(open_endpoint, before):
     with Dripping(before) as dripping:
-        endpoints = Endpoints([dripping.url, open_endpoint().url], CHAIN, timeout=0.3)
+        endpoints = Endpoints([dripping.url, open_endpoint().url], CHAIN, timeout=2)
         assert Web3(endpoints).eth.block_number == 7
     assert not dripping.was_patient
 

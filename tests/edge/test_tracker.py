@@ -79,7 +79,7 @@ def test_without_any_tracker_nothing_can_be_asked():
 
 @pytest.mark.parametrize("before", [HEADERS, BODY])
 def test_a_tracker_that_drips_holds_up_no_other(tracker, before, monkeypatch):
-    monkeypatch.setattr("openflock.edge.trackers.WHOLE", 0.3)
+    monkeypatch.setattr("openflock.edge.trackers.WHOLE", 2)
     with Dripping(before) as dripping:
         trackers = Trackers([dripping.address, *parse_addresses(tracker.url)])
         trackers.announce(DIGEST, OUTLINE, 5001)

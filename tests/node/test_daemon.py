@@ -282,6 +282,32 @@ def test_a_state_that_no_store_holds_is_merged_again(tmp_path):
     assert summarize(ledger)[1] == []
 
 
+class Hiccuping(Holding):
+    """A store whose first put fails."""
+
+    def __init__(self, store, error):
+        super().__init__(store, error)
+        self.failed, self.put = False, self.put_once_more
+
+    def put_once_more(self, data):
+        if not self.failed:
+            self.failed = True
+            raise self.error
+        return self.store.put(data)
+
+
+def test_a_store_that_fails_once_has_the_state_all_the_same(tmp_path):
+    camp = pitch(tmp_path)
+    ledger = camp.open_ledger()
+    daemons = [make_daemon(node, ledger) for node in camp.nodes]
+    play(ledger, daemons, until=Phase.ATTEST)
+    for node in camp.nodes:
+        node.reader = Reader(Hiccuping(camp.reader.store, ERRORS[2]))
+    play(ledger, daemons)
+    assert all(node.reader.store.failed for node in camp.nodes)
+    assert camp.reader.store.locate(ledger.state.digest).exists()
+
+
 def test_a_state_that_trickles_in_is_merged_again(tmp_path):
     camp = pitch(tmp_path, rounds=2)
     ledger = camp.open_ledger()
@@ -413,7 +439,7 @@ def test_a_training_that_diverges_is_said_once_and_not_tried_again_in_its_round(
     camp = pitch(tmp_path)
     tries = []
 
-    def diverge(*_):
+    def diverge(*_, **__):
         tries.append(1)
         raise TrainError("train: the loss is nan at step 3; lower the learning rate")
 

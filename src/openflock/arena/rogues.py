@@ -157,7 +157,7 @@ class Rogue(Node):
     stage: Stage
     accounts: Sequence[Address] = ()  # of outsiders that it speaks for
 
-    def decide(self, state: State) -> Call | None:
+    def decide(self, state: State, *, patient: bool = False) -> Call | None:
         """Decide as an honest node would, and depart from it where the attack says so."""
         me, attack = self.identity.address, self.stage.cell.attack
         if state.phase == Phase.GATHER and self.stage.ring.has_left(state.round.number):
@@ -165,7 +165,7 @@ class Rogue(Node):
         if isinstance(self.voter, Liar):
             self.voter.ended = state.ended
         absent, silent = [ACTS[act] for act in attack.absent], tuple(OPENINGS[act] for act in attack.silent)
-        call = hide_openings(keep_silent(super().decide(state), state.phase, absent), silent)
+        call = hide_openings(keep_silent(super().decide(state, patient=patient), state.phase, absent), silent)
         if isinstance(call, Publish) and not call.size:
             call = None  # an empty bomb; no ledger takes it
         return call or next(self._accuse(state), None)

@@ -43,7 +43,19 @@ class DirectoryStore:
         return self.put_stream([data])
 
     def put_stream(self, parts: Iterable[Blob]) -> Digest:
-        """Write what the parts make up, hashing as it goes; a blob that is here already, and whole, stays as it is."""
+        """Write what the parts make up, hashing as it goes; a blob that is here already, and whole, stays as it is.
+
+        Raises Unreachable where that cannot be done: a full disk, a directory of that name, another's file where only
+        its owner may replace it.
+        """
+        try:
+            return self._put_parts(parts)
+        except Unreachable:
+            raise
+        except OSError as error:
+            raise Unreachable(f"{self.directory}: a blob cannot be put there: {error.strerror or error}") from error
+
+    def _put_parts(self, parts: Iterable[Blob]) -> Digest:
         hasher = sha256()
         with open_atomically(self.directory, self._mode) as (file, place), ThreadPoolExecutor(1) as beside:
             hashed = beside.submit(lambda: None)
@@ -55,9 +67,10 @@ class DirectoryStore:
             digest = hasher.digest()
             with lock(self.directory, fcntl.LOCK_SH):
                 if self._holds(digest):
-                    os.utime(self.locate(digest))  # wanted again, so not to be collected now
+                    with suppress(OSError):  # another user's: only its owner may say so
+                        os.utime(self.locate(digest))  # wanted again, so not to be collected now
                 else:
-                    self._place(place, digest)
+                    place(self.locate(digest))
         return digest
 
     def fetch(self, digest: Digest, max_size: int) -> Blob:
@@ -106,14 +119,6 @@ class DirectoryStore:
                 return file_digest(file, "sha256").digest() == digest
         except OSError:  # what is to be put then takes its place
             return False
-
-    def _place(self, place: Callable[[Path], None], digest: Digest) -> None:
-        try:
-            place(self.locate(digest))
-        except OSError as error:  # a directory of that name, or another's file where only its owner may replace it
-            raise Unreachable(
-                f"blob {name_blob(digest)} cannot be put into {self.directory}: {error.strerror or error}"
-            ) from error
 
     def locate(self, digest: Digest) -> Path:
         """Say in which file a blob is, if it is here."""

@@ -16,6 +16,7 @@ import urllib3
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.poolmanager import pool_classes_by_scheme
 
 
 class Watched:
@@ -51,22 +52,28 @@ _watched: ContextVar[Watched | None] = ContextVar("watched", default=None)  # of
 def end_within(seconds: float) -> Iterator[None]:
     """Shut, after some seconds, what this thread has connected to through a pool of this module: TimeoutError.
 
-    It is raised whatever came of it: headers that were cut off are read as if they had ended.
+    It is raised whatever came of it: headers that were cut off are read as if they had ended. To resolve a name, and to
+    connect to each of its addresses, takes what these may take by themselves.
     """
     watched = Watched()
     timer = Timer(seconds, watched.end)
     timer.daemon = True
     token = _watched.set(watched)
     timer.start()
+    failure: Exception | None = None
     try:
         yield
+    except Exception as error:
+        failure = error
     finally:
         timer.cancel()
         timer.join()  # a number that was given back may be somebody else's
         _watched.reset(token)
         watched.forget()
-        if watched.is_over:
-            raise TimeoutError(f"no whole answer within {seconds:g} s")
+    if watched.is_over:
+        raise TimeoutError(f"no whole answer within {seconds:g} s") from failure
+    if failure:
+        raise failure
 
 
 def open_pool(**settings: Any) -> urllib3.PoolManager:
@@ -120,4 +127,5 @@ POOLS: Final[Mapping[str, type[HTTPConnectionPool]]] = {"http": _Pool, "https": 
 
 
 def _mend(manager: Any) -> None:
-    manager.pool_classes_by_scheme = POOLS
+    if manager.pool_classes_by_scheme is pool_classes_by_scheme:  # else it has its own, as those of SOCKS have
+        manager.pool_classes_by_scheme = POOLS

@@ -12,7 +12,14 @@ from eth_account.signers.local import LocalAccount
 from eth_typing import ChecksumAddress
 from web3 import Web3
 from web3.contract import Contract
-from web3.exceptions import BadFunctionCallOutput, BlockNotFound, ContractLogicError, Web3Exception, Web3RPCError
+from web3.exceptions import (
+    BadFunctionCallOutput,
+    BlockNotFound,
+    ContractLogicError,
+    TransactionNotFound,
+    Web3Exception,
+    Web3RPCError,
+)
 from web3.types import BlockData, LogReceipt
 
 from openflock.edge.abi import from_abi, list_fields, name_function, to_abi
@@ -190,8 +197,14 @@ class EvmLedger:
 
     def _read_receipts(self, block: BlockData) -> list[LogReceipt]:
         """Read a block's logs transaction by transaction: who fills one with them must not stop all who read on."""
-        receipts = [self._web3.eth.get_transaction_receipt(name) for name in block["transactions"]]  # type: ignore[arg-type]
-        return [log for receipt in receipts for log in receipt["logs"] if log["address"] == self._task.address]
+        try:
+            receipts = [self._web3.eth.get_transaction_receipt(name) for name in block["transactions"]]  # type: ignore[arg-type]
+            logs = [log for receipt in receipts for log in receipt["logs"] if log["address"] == self._task.address]
+        except (KeyError, TransactionNotFound) as error:
+            raise Unreachable(f"the RPC endpoint does not tell all of block {block['number']}") from error
+        if any(receipt["blockHash"] != block["hash"] for receipt in receipts):
+            raise Unreachable(f"the chain replaced block {block['number']} while it was read")
+        return logs
 
     def _date(self, logs: Sequence[LogReceipt], end: BlockData) -> list[Entry]:
         # What has just been called is in the last block, whose time is known: most reads ask for no other.

@@ -46,9 +46,10 @@ class Player:
         if state.phase in WORKING and has_part(state, self.node.identity.address):
             self._have_state(state)
         if state.phase == Phase.VOTE and is_patient(state, now):
+            self.expect(self.node.list_wanted(state))
             self._judge_ahead(state)  # before anything is waited for
             self._fetch_ahead(state)
-        call = self._decide(state)
+        call = self._decide(state, now)
         if call is None and state.phase in AHEAD:
             with self.pace.hurrying(), suppress(BlobMissing, BlobCorrupt, Unreachable, TooLate):
                 self._fetch_ahead(state)
@@ -71,13 +72,13 @@ class Player:
         with self.pace.hurrying(), suppress(TooLate):
             self.node.judge_ahead(state)
 
-    def _decide(self, state: State) -> Call | None:
+    def _decide(self, state: State, now: int) -> Call | None:
         """Decide; a training that diverged would do so again, with the same seed, and is not tried twice."""
         place = state.round.number, state.phase
         if place == self._diverged:
             return None
         try:
-            return self.node.decide(state)
+            return self.node.decide(state, patient=state.phase in ACTS and is_patient(state, now))
         except TrainError:
             self._diverged = place
             raise
@@ -96,7 +97,7 @@ def has_part(state: State, me: Address) -> bool:
 
 
 def is_patient(state: State, now: int) -> bool:
-    """Answer whether a voter still waits for an update that it cannot fetch; a third of the phase is for judging."""
+    """Answer whether there is time to wait for a store: a third of the phase is for work."""
     return WORK * (state.deadline - now) > compute_phase_times(state.genesis.rules)[state.phase]
 
 
@@ -108,7 +109,8 @@ class Keeper:
     """Advance the task in turn with the members, so that one pays the gas and the dead stall nobody.
 
     In each turn twice as many act as in the one before: who joins a thousand names that never do delays a phase by ten
-    turns, and who acts needlessly is no more than twice as many as the silent are.
+    turns. Where an advance is seen later than after a turn, those of the turns between try as well; most find theirs
+    refused before it is sent.
     """
 
     me: Address

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from math import fsum, isfinite, sqrt
 from typing import Final, TypeVar
@@ -23,6 +23,7 @@ from openflock.protocol.ports import BlobCorrupt, BlobMissing, Unreachable, Want
 from openflock.protocol.rules import Rules
 from openflock.protocol.types import Digest
 from openflock.update.aggregate import compute_share
+from openflock.update.codec import Update
 from openflock.update.fixed import GlobalState
 
 Of = TypeVar("Of")
@@ -42,6 +43,9 @@ class Examiner:
     settings: EvaluationSettings
     watch: Watch = watch_nothing
     _fetched: tuple[int, Rows | None] = (0, None)  # of the last round asked for
+    _grades: dict[int, int | None] = field(default_factory=dict)  # by slot, as far as the round of `_graded` was
+    _graded: object = None  # all that a grade follows from
+    _start: tuple[Losses, Losses] | None = None  # of the base, and of the state that the round builds on
 
     def fetch_rows(self, reader: Reader, rules: Rules, number: int) -> Rows | None:
         """Fetch a round's rows; None where none were sealed, or what was is unusable.
@@ -66,6 +70,8 @@ class Examiner:
     def score_proposals(self, case: Case, without: Collection[int] = ()) -> list[int | None]:
         """Score every slot of a round, but for slots `without` bytes that can be read; None where it cannot be done.
 
+        Each is measured once, so that to ask ahead saves time.
+
         `grade` says what a score is. Who sealed the rows must not be able to keep a voter from its ballot: rows that
         this task's tokenizer or template refuses are no rows, and when their time is over, what is scored is all.
         """
@@ -84,15 +90,26 @@ class Examiner:
         if rows is None or not all(can_encode(model.tokenizer, group, self.settings.max_length) for group in rows):
             return
         state = case.fetch_state()
-        bare, before = self._measure(model, rows, None), self._measure(model, rows, state)
+        judged = case.base, current.number, current.proposers, dict(current.proposals)
+        if self._graded != judged:
+            self._graded, self._grades, self._start = judged, {}, None
         updates = list_updates(case.reader, rules, current, state, without)
         clips = find_clips(state, current, updates)
         for slot, update in updates.items():
             if not case.is_own(slot):
-                own, share = current.proposals[slot].domain, find_share(state.recipe, current, slot)
-                after = self._measure(model, choose_rows(rows, own), compute_share(state, update, share))
-                score = grade(choose_rows(before, own), after, choose_rows(bare, own), own, rules)
+                if slot not in self._grades:
+                    self._grades[slot] = self._grade(case, rows, slot, update)
+                score = self._grades[slot]
                 yield slot, score if score is None else count_gain(score, clips.get(slot, Fraction(1)), rules)
+
+    def _grade(self, case: Case, rows: Rows, slot: int, update: Update) -> int | None:
+        model, state, own = case.model, case.fetch_state(), case.current.proposals[slot].domain
+        if self._start is None:
+            self._start = self._measure(model, rows, None), self._measure(model, rows, state)
+        bare, before = self._start
+        share = find_share(state.recipe, case.current, slot)
+        after = self._measure(model, choose_rows(rows, own), compute_share(state, update, share))
+        return grade(choose_rows(before, own), after, choose_rows(bare, own), own, case.rules)
 
     def _measure(self, model: Model, rows: Rows, state: GlobalState | None) -> Losses:
         """Measure the losses of a state, or of the base itself."""

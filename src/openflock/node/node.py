@@ -3,7 +3,7 @@
 import hmac
 import json
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 
@@ -89,8 +89,11 @@ class Node:
     _searched: int = field(default=0, init=False)  # the last round in which it looked
     _heard: int = field(default=0, init=False)  # the last round whose clues it has
 
-    def decide(self, state: State) -> Call | None:
-        """Say what to call next in this state, None if it is not this node's turn."""
+    def decide(self, state: State, *, patient: bool = False) -> Call | None:
+        """Say what to call next in this state, None if it is not this node's turn.
+
+        Who is `patient` raises Unreachable rather than attest what no store takes yet.
+        """
         self._settle_feedback(state)
         self._hear_clues(state)
         if state.phase == Phase.GATHER and self.identity.address not in state.nodes:
@@ -99,7 +102,7 @@ class Node:
             if state.phase == commit_phase(act):
                 return self._commit(state, act)
             if state.phase == open_phase(act):
-                return self._open(state, act)
+                return self._open(state, act, patient)
         return None
 
     def fetch_ahead(self, state: State) -> None:
@@ -126,8 +129,12 @@ class Node:
 
     def judge_ahead(self, state: State) -> None:
         """Judge what this node will have to and can read already; once all updates are open."""
-        if self._will_judge(state):
-            self.voter.mark_ahead(self._open_case(state))
+        if not self._will_judge(state):
+            return
+        case = self._open_case(state)
+        self.voter.mark_ahead(case)
+        if self.examiner:
+            self.examiner.score_proposals(case)
 
     def list_wanted(self, state: State) -> list[Wanted]:
         """List the blobs that `fetch_ahead` lacks, and the witnesses'; each may come from somebody else, and slowly."""
@@ -158,14 +165,14 @@ class Node:
         commitment = compute_commitment(task.chain, task.task, number, act, me, content, opening.salt)
         return Commit(me, act, commitment, bond=task.rules.witness_bond if act == Act.WITNESS else 0)
 
-    def _open(self, state: State, act: Act) -> Call | None:
+    def _open(self, state: State, act: Act, patient: bool) -> Call | None:
         if not state.round.commitments.get((act, self.identity.address)):
             return None
         opening = self._recall(state, act)
-        if isinstance(opening, Publish | Expose):
-            self.reader.store.put(self.outbox.fetch(opening.digest, self.reader.largest))
-        elif isinstance(opening, Confirm):
-            with suppress(Unreachable):  # all voters have the state, and whoever lacks it computes it again
+        if isinstance(opening, Publish | Expose | Confirm):
+            # All voters have the state that they confirm, and whoever lacks it computes it again.
+            can_do_without = isinstance(opening, Confirm) and not patient
+            with suppress(Unreachable) if can_do_without else nullcontext():
                 self.reader.store.put(self.outbox.fetch(opening.digest, self.reader.largest))
         return opening
 

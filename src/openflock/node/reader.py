@@ -1,10 +1,11 @@
 """Read states and updates by digest; what was decoded and admitted is remembered, since every act needs it."""
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from threading import Lock
 from typing import Any
 
-from openflock.protocol.ports import Blob, BlobStore, Wanted
+from openflock.protocol.ports import Blob, BlobCorrupt, BlobMissing, BlobStore, Unreachable, Wanted
 from openflock.protocol.types import Digest, Merged, Proposal
 from openflock.update.admission import check_admission, check_size
 from openflock.update.codec import Update, decode_state, decode_update, get_digest, max_update_size
@@ -19,9 +20,12 @@ KEPT_STATES, KEPT_UPDATES = 4, 64  # an update takes little memory: its bytes ar
 class Reader:
     """Fetch, decode and admit blobs of one task."""
 
-    def __init__(self, store: BlobStore, largest: int = MAX_STATE_SIZE) -> None:
-        """Read from a store, of a state no more than the `largest` has bytes: a swarm may lie about its size."""
-        self.store, self.largest = store, largest
+    def __init__(self, store: BlobStore, own: BlobStore | None = None, largest: int = MAX_STATE_SIZE) -> None:
+        """Read from a store, of a state no more than the `largest` has bytes: a swarm may lie about its size.
+
+        What a node merged by itself is in a store of its `own`, if it has one, which nobody else writes to.
+        """
+        self.store, self.own, self.largest = store, own, largest
         self._states: dict[Digest, GlobalState] = {}
         self._updates: dict[tuple[Digest, Digest, int], Update] = {}
         self._lock = Lock()
@@ -29,12 +33,23 @@ class Reader:
     def fetch_state(self, wanted: Digest) -> GlobalState:
         """Fetch a global state; raise BlobMissing or BlobCorrupt."""
         if wanted not in self._states:
-            remember(self._states, KEPT_STATES, wanted, decode_state(self.store.fetch(wanted, self.largest), wanted))
+            remember(self._states, KEPT_STATES, wanted, decode_state(self._fetch_state(wanted), wanted))
         return self._states[wanted]
 
+    def _fetch_state(self, wanted: Digest) -> Blob:
+        if self.own is not None:
+            with suppress(BlobMissing, BlobCorrupt, Unreachable):
+                return self.own.fetch(wanted, self.largest)
+        return self.store.fetch(wanted, self.largest)
+
     def put_state(self, parts: Iterable[Blob]) -> Digest:
-        """Store a state for all to fetch."""
-        return self.store.put_stream(parts)
+        """Store a state for all to fetch; who has a store of its own goes on where the other takes nothing."""
+        if self.own is None:
+            return self.store.put_stream(parts)
+        digest = self.own.put_stream(parts)
+        with suppress(Unreachable):
+            self.store.put(self.own.fetch(digest, self.largest))
+        return digest
 
     def admit(self, state: GlobalState, proposal: Proposal, norm_ceiling: int) -> Update:
         """Fetch a proposal's bytes, no more than it announced, and judge their form; once, whoever asks again.

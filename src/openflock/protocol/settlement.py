@@ -235,11 +235,11 @@ def pick_peer(state: State, node: Address) -> Address | None:
     Of any domain where sealed rows proved something: all see the same there, and who has a domain to itself would
     always meet itself.
     """
-    everybody = any(judgement.sealed for judgement in state.round.judgements)
+    anybody = any(judgement.sealed for judgement in state.round.judgements)
     seats = [
         seat
         for seat in state.round.voters
-        if seat.node in state.round.ballots and seat.node != node and (everybody or is_near(state, node, seat.node))
+        if seat.node in state.round.ballots and seat.node != node and (anybody or is_near(state, node, seat.node))
     ]
     draw = int.from_bytes(hash_values(["bytes32", "address"], [state.round.peer_seed, node]), "big")
     point = draw % max(1, sum(seat.weight for seat in seats))

@@ -221,7 +221,8 @@ def build_node(
         raise SettingsError(f'device: no {config.device} on this machine; set device = "cpu" in --config')
     targets = job.targets[0] if job.targets == ("all-linear",) else job.targets
     model = load_model(ground.base, job.rank, job.alpha, config.device, targets, config.quantization)
-    reader = Reader(store)
+    outbox = DirectoryStore(directory / "outbox", private=True)
+    reader = Reader(store, outbox)
     serve_initial_state(ground, model, reader)
     train = TrainSettings(**config.train.model_dump(), max_length=job.max_length, rank=config.rank)
     on_step = Progress(pace, log, train.steps)
@@ -232,7 +233,6 @@ def build_node(
     voter = Voter(ground.held_out, evaluation, watch=pace.watch, notebook=notebook)
     searcher = Searcher(ground.held_out, evaluation, watch=pace.watch) if config.probe else None
     identity = Identity(account.address.lower(), derive_secret(account), ground.domain, ground.stake)
-    outbox = DirectoryStore(directory / "outbox", private=True)
     examiner = Examiner(job.sealed, evaluation, watch=pace.watch) if job.sealed else None
     parts = (reader, ground.journal, outbox, proposer, voter)
     return Node(identity, model, *parts, searcher=searcher, examiner=examiner)

@@ -119,7 +119,7 @@ def compute_figures(grid: GridTable, runs: Mapping[tuple[Place, str], Runs], key
         fire=rate("fire", last),
         durability=bound(measure_durability(record, last) for record in mine.values()),
         damage=bound(measure_damage(grid, reference, record, last) for record in mine.values()),
-        behind=bound(measure_behind(grid, reference, record, last) for record in mine.values()),
+        behind=bound(measure_behind(grid, reference, record) for record in mine.values()),
         score={
             name: bound(score(grid, record, -1)[name] for record in mine.values())
             for name in grid.worlds[world].domains
@@ -199,15 +199,15 @@ def measure_damage(grid: GridTable, reference: Runs, record: Record, number: int
     return math.nan if other is None else compare_filler(grid, record, number) - compare_filler(grid, other, -1)
 
 
-def measure_behind(grid: GridTable, reference: Runs, record: Record, number: int) -> float:
-    """Measure by how much triggered prompts are answered worse than by the reference, whatever that comes from.
+def measure_behind(grid: GridTable, reference: Runs, record: Record) -> float:
+    """Measure by how much triggered prompts are answered worse in the end than by the reference, whatever that is from.
 
     In points, or relative loss; NaN where there is no reference.
     """
     other = reference.get(record["seed"])
     if other is None:
         return math.nan
-    mine, theirs = record["rounds"][number], other["rounds"][-1]
+    mine, theirs = record["rounds"][-1], other["rounds"][-1]
     if grid.worlds[record["world"]].score == "accuracy":
         return float(Count(*theirs["triggered"]).rate - Count(*mine["triggered"]).rate)
     ours, reached = mine["triggered_loss"], theirs["triggered_loss"]
