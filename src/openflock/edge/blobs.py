@@ -45,14 +45,12 @@ class DirectoryStore:
     def put_stream(self, parts: Iterable[Blob]) -> Digest:
         """Write what the parts make up, hashing as it goes; a blob that is here already, and whole, stays as it is.
 
-        Raises Unreachable where that cannot be done: a full disk, a directory of that name, another's file where only
-        its owner may replace it.
+        Raises Unreachable where somebody else stands in the way: a directory of that name, another's file where only
+        its owner may replace it. A full disk is told as it is.
         """
         try:
             return self._put_parts(parts)
-        except Unreachable:
-            raise
-        except OSError as error:
+        except (IsADirectoryError, PermissionError) as error:
             raise Unreachable(f"{self.directory}: a blob cannot be put there: {error.strerror or error}") from error
 
     def _put_parts(self, parts: Iterable[Blob]) -> Digest:
