@@ -107,6 +107,16 @@ def play(ledger, daemons, until=None):
     raise AssertionError(f"the task stands still in {ledger.state.phase.name}")
 
 
+def play_first_round(tmp_path):
+    """A camp between the rounds of a task of two."""
+    camp = pitch(tmp_path, rounds=2)
+    ledger = camp.open_ledger()
+    daemons = [make_daemon(node, ledger) for node in camp.nodes]
+    play(ledger, daemons, until=Phase.PROPOSE)
+    play(ledger, daemons, until=Phase.GATHER)
+    return camp, ledger, daemons
+
+
 def summarize(ledger):
     """What came of a task: outcomes, digests, what was taken."""
     settled = [(event.outcome, event.digest) for event in get_events(ledger, Settled)]
@@ -201,11 +211,7 @@ def test_half_of_the_nodes_may_come_late_or_never(tmp_path):
 
 
 def test_a_latecomer_catches_up_from_ledger_and_blobs_alone(tmp_path):
-    camp = pitch(tmp_path, rounds=2)
-    ledger = camp.open_ledger()
-    daemons = [make_daemon(node, ledger) for node in camp.nodes]
-    play(ledger, daemons, until=Phase.PROPOSE)
-    play(ledger, daemons, until=Phase.GATHER)
+    camp, ledger, daemons = play_first_round(tmp_path)
     latecomer = make_daemon(camp.pitch("latecomer", 0), ledger)
     play(ledger, [*daemons, latecomer])
     assert len(ledger.state.ended.proposals) == len(ledger.state.ended.ballots) == 4
@@ -269,11 +275,7 @@ def test_an_update_that_comes_late_is_judged(tmp_path, undisturbed):
 
 
 def test_a_state_that_no_store_holds_is_merged_again(tmp_path):
-    camp = pitch(tmp_path, rounds=2)
-    ledger = camp.open_ledger()
-    daemons = [make_daemon(node, ledger) for node in camp.nodes]
-    play(ledger, daemons, until=Phase.PROPOSE)
-    play(ledger, daemons, until=Phase.GATHER)
+    camp, ledger, _ = play_first_round(tmp_path)
     path = camp.reader.store.directory / ledger.state.digest.hex()
     path.unlink()
     play(ledger, [make_daemon(node, ledger) for node in crash(camp, rounds=2).nodes])
@@ -309,11 +311,7 @@ def test_a_store_that_fails_once_has_the_state_all_the_same(tmp_path):
 
 
 def test_a_state_that_trickles_in_is_merged_again(tmp_path):
-    camp = pitch(tmp_path, rounds=2)
-    ledger = camp.open_ledger()
-    daemons = [make_daemon(node, ledger) for node in camp.nodes]
-    play(ledger, daemons, until=Phase.PROPOSE)
-    play(ledger, daemons, until=Phase.GATHER)
+    camp, ledger, _ = play_first_round(tmp_path)
     store = Holding(camp.reader.store, ERRORS[2])
     store.held = {ledger.state.digest}
     fresh = crash(camp, rounds=2).nodes

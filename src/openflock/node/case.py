@@ -24,6 +24,10 @@ class Case:
         """Fetch the state that the round builds on."""
         return self.reader.fetch_state(self.base)
 
+    def list_grounds(self) -> tuple[object, ...]:
+        """List all that a score of this case follows from, but for who scores: while it stays, so do scores."""
+        return self.base, self.current.number, self.current.proposers, dict(self.current.proposals)
+
     def is_own(self, slot: int) -> bool:
         """Answer whether a slot is this node's: nobody judges itself."""
         return self.current.proposers[slot].node == self.me

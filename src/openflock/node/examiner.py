@@ -43,8 +43,8 @@ class Examiner:
     settings: EvaluationSettings
     watch: Watch = watch_nothing
     _fetched: tuple[int, Rows | None] = (0, None)  # of the last round asked for
-    _grades: dict[int, int | None] = field(default_factory=dict)  # by slot, as far as the round of `_graded` was
-    _graded: object = None  # all that a grade follows from
+    _grades: dict[int, int | None] = field(default_factory=dict)  # by slot, as far as the case of `_graded` was judged
+    _graded: object = None  # its grounds
     _start: tuple[Losses, Losses] | None = None  # of the base, and of the state that the round builds on
 
     def fetch_rows(self, reader: Reader, rules: Rules, number: int) -> Rows | None:
@@ -90,9 +90,8 @@ class Examiner:
         if rows is None or not all(can_encode(model.tokenizer, group, self.settings.max_length) for group in rows):
             return
         state = case.fetch_state()
-        judged = case.base, current.number, current.proposers, dict(current.proposals)
-        if self._graded != judged:
-            self._graded, self._grades, self._start = judged, {}, None
+        if self._graded != (grounds := case.list_grounds()):
+            self._graded, self._grades, self._start = grounds, {}, None
         updates = list_updates(case.reader, rules, current, state, without)
         clips = find_clips(state, current, updates)
         for slot, update in updates.items():

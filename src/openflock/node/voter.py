@@ -42,8 +42,8 @@ class Voter:
     notebook: Notebook | None = None  # of its node; one without knows no insertion, and trains against none
     _losses: dict[Digest, float] = field(default_factory=dict)
     _base_loss: float = 0.0  # once measured
-    _marks: dict[int, Mark] = field(default_factory=dict)  # by slot, as far as the round of `_marked` was judged
-    _marked: object = None  # all that a mark follows from, but for this voter's own
+    _marks: dict[int, Mark] = field(default_factory=dict)  # by slot, as far as the case of `_marked` was judged
+    _marked: object = None  # its grounds
 
     def mark_ahead(self, case: Case) -> None:
         """Mark what can be read already, so that an update that trickles in takes no time from the others."""
@@ -91,9 +91,8 @@ class Voter:
 
     def _recall_mark(self, case: Case, slot: int) -> Mark:
         """Mark a slot, once in a round; what could not be had is asked for again."""
-        judged = case.base, case.current.proposers, dict(case.current.proposals)
-        if self._marked != judged:
-            self._marked, self._marks = judged, {}
+        if self._marked != (grounds := case.list_grounds()):
+            self._marked, self._marks = grounds, {}
         mark = self._marks.get(slot) or self._mark_slot(case, slot)
         if not mark.flags & Flag.UNAVAILABLE:
             self._marks[slot] = mark

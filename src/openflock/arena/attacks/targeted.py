@@ -76,7 +76,7 @@ def aim(own: Delta, honest: Sequence[Delta], *, reach: float = 0.9) -> Delta:
 
 
 def veil(own: Delta, honest: Sequence[Delta], *, reach: float = 0.5) -> Delta:
-    """Send what it would send if it were honest, moved towards the own delta by a share of that one's length.
+    """Send what it would send if it were honest, moved by a share of its length towards the own delta.
 
     This project's own: what is left of `aim` for who knows nothing of the others, as on a chain. The first of `honest`
     is its own honest delta; without it, the own one is sent.
