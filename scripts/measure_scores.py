@@ -11,7 +11,7 @@ leaves (`node/shares.py`); those of arena/economy/scene.py were read before it w
 import json
 import sys
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -24,6 +24,7 @@ from openflock.app.bases import locate_base
 from openflock.app.rows import list_data_domains, share_rows
 from openflock.app.settings import Config
 from openflock.edge.blobs import DirectoryStore
+from openflock.learn.data import Row
 from openflock.learn.evaluate import EvaluationSettings, compute_loss, relative_score
 from openflock.learn.model import load_model
 from openflock.node.reader import Reader
@@ -118,7 +119,7 @@ def measure_updates(path: Path, domains: dict[str, int], rounds: list[Round]) ->
             def score(
                 update: Update,
                 before: GlobalState = before,
-                rows: list = rows,
+                rows: Sequence[Row] = rows,
                 loss: float = loss,
                 base: float = base,
             ) -> int:

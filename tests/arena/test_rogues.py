@@ -113,8 +113,8 @@ def test_training_can_be_hidden_step_by_step(hook, defence):
 # --- The ring ------------------------------------------------------------------------------------------------
 
 
-def make_ring(**table):
-    return Ring(AttackTable(**table), BADNETS, "zzz", 1, seed=100)
+def make_ring(count=1, **table):
+    return Ring(AttackTable(**table), BADNETS, "zzz", count, seed=100)
 
 
 def test_an_honest_delta_of_an_earlier_round_is_sent_again():
@@ -130,6 +130,14 @@ def test_only_a_delta_of_the_same_factor_is_sent_again():
     ring.offer(1, 0, {"A": make_delta(1)["B"]}, [{"A": make_delta(2)["B"]}])
     own = make_delta(3)
     assert np.array_equal(ring.offer(2, 0, own, [make_delta(4)])["B"], own["B"])
+
+
+def test_replacers_take_off_the_honest_sum_once_between_them():
+    ring, honest = make_ring(3, delta="model_replacement", options={"factor": 1.0}), make_delta(1)
+    own = [make_delta(place) for place in (2, 3, 4)]
+    sent = sum(ring.offer(1, place, each, [honest])["B"].astype(int) for place, each in enumerate(own))
+    wanted = sum(each["B"].astype(int) for each in own) - honest["B"]
+    assert np.abs(sent - wanted).max() <= 3  # each rounds
 
 
 def test_replayed_bytes_are_those_of_another_round():

@@ -122,6 +122,8 @@ class Ring:
         if name == "collude":
             own = self._led.setdefault(number, own)
             options |= {"seed": self.seed * 1000 + number, "place": place, "count": self.count}
+        if name == "model_replacement":
+            options["colluders"] = self.count
         return DELTAS[name](own, honest, **options)
 
     def hook_training(self, honest: Sequence[Delta]) -> Adjust | None:

@@ -21,16 +21,18 @@ from openflock.node.proposer import Delta, Tamper
 from openflock.update.fixed import LIMIT, Factor, Vector
 
 
-def model_replacement(own: Delta, honest: Sequence[Delta], *, factor: float = 20.0) -> Delta:
-    """Send factor * own less all the others', so that the mean is the own delta (Bagdasaryan et al. 2020).
+def model_replacement(own: Delta, honest: Sequence[Delta], *, factor: float = 20.0, colluders: int = 1) -> Delta:
+    """Send factor * own less a colluder's part of all the others', so that the mean is the own delta.
 
-    arXiv 1807.00459. Without `honest` the others count for nothing, as the paper assumes near convergence. The factor
-    that replaces exactly is all weight over the own, divided by the outer rate; 20 is FLPoison's.
+    Bagdasaryan et al. 2020 (arXiv 1807.00459). Without `honest` the others count for nothing, as the paper assumes near
+    convergence. The factor that replaces exactly is all weight over the colluders', divided by the outer rate; 20 is
+    FLPoison's. Each of the colluders takes off an equal part of the honest sum: all of it each would take it off more
+    than once.
     """
     if not honest:
         return scale(own, factor)
     name, known = lay_out(own, honest)
-    return {name: to_vector(factor * own[name].astype(np.float64) - known.sum(axis=0))}
+    return {name: to_vector(factor * own[name].astype(np.float64) - known.sum(axis=0) / colluders)}
 
 
 def scale_delta(factor: float) -> Tamper:
