@@ -30,7 +30,7 @@ def send_again(*whose, noise=0.0):
         delta, draw = {}, np.random.default_rng(1)
         for factor in base.trained:
             size = base.layout.compute_size(factor)
-            total = sum(past[slot].read(factor, 0, size) for slot in whose) / len(whose)
+            total = sum(past[slot].update.read(factor, 0, size) for slot in whose) / len(whose)
             blur = draw.normal(0, noise * np.sqrt(np.mean(total**2)), size)
             delta[factor] = np.rint(total + blur).astype(np.int64)
         blob = encode_update(make_update(base, delta))

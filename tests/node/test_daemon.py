@@ -333,7 +333,7 @@ def test_what_cannot_be_merged_again_is_named(tmp_path):
     reader = Reader(DirectoryStore(camp.reader.store.directory))
     with pytest.raises(BlobMissing, match=f"{state.digest.hex()} is in no store.*round 1"):
         rebuild_state(ledger.get_genesis(), ledger.read(0), reader)
-    assert [merge[1] for merge in list_merges(ledger.get_genesis(), ledger.read(0))] == [state.digest]
+    assert [merge.after for merge in list_merges(ledger.get_genesis(), ledger.read(0))] == [state.digest]
 
 
 # --- What it does when things go wrong -----------------------------------------------------------------------

@@ -10,6 +10,7 @@ from openflock.update.admission import Inadmissible
 from openflock.update.codec import encode_state, encode_update, get_digest, max_update_size, stream_state
 from openflock.update.container import Malformed
 from openflock.update.fixed import initial_state
+from openflock.update.merge import Past
 
 from ..update.examples import SMALL, fill_update
 
@@ -99,18 +100,23 @@ def test_the_oldest_goes_first():
 
 # --- What was merged before ----------------------------------------------------------------------------------
 
+NODE = "0x1"
 LATER = replace(STATE, step=2)  # trains what the first trains; one round lies between
 
 
 def merge(reader, blob):
     """The round that merged a blob into the first state, and one between."""
-    return [Merged(get_digest(STATE), (publish(reader, blob),)), Merged(bytes(32), (Proposal(bytes(32), 9),))]
+    return [
+        Merged(get_digest(STATE), (publish(reader, blob),), (NODE,)),
+        Merged(bytes(32), (Proposal(bytes(32), 9),), ("another",)),
+    ]
 
 
 def test_what_comparable_rounds_merged_is_fetched_and_no_more(reader):
     [found] = reader.recall(LATER, merge(reader, GOOD))
-    assert encode_update(found) == GOOD
-    assert found.parent == get_digest(STATE)
+    assert found.node == NODE
+    assert encode_update(found.update) == GOOD
+    assert found.update.parent == get_digest(STATE)
     assert reader.recall(LATER, merge(reader, GOOD)) == [found]
 
 
@@ -118,7 +124,7 @@ def test_what_was_admitted_in_its_round_is_remembered_in_a_later_one(reader, tmp
     merged = merge(reader, GOOD)
     admitted = reader.admit(STATE, merged[0].proposals[0], CEILING)
     (tmp_path / merged[0].proposals[0].digest.hex()).unlink()
-    assert reader.recall(LATER, merged) == [admitted]
+    assert reader.recall(LATER, merged) == [Past(NODE, admitted)]
 
 
 def test_nobody_can_say_what_is_old_without_what_was_merged(reader, tmp_path):
@@ -130,4 +136,4 @@ def test_nobody_can_say_what_is_old_without_what_was_merged(reader, tmp_path):
 
 def test_what_a_false_majority_merged_and_is_no_update_is_left_out(reader):
     assert reader.recall(LATER, merge(reader, b"no update")) == []
-    assert reader.recall(LATER, [replace(merge(reader, GOOD)[0], base=bytes(32)), Merged(bytes(32), ())]) == []
+    assert reader.recall(LATER, [replace(merge(reader, GOOD)[0], base=bytes(32)), Merged(bytes(32), (), ())]) == []

@@ -20,6 +20,9 @@ BAD = [
     (Recipe(), {"grouping": 1001}, "grouping must be 0 to 1000 permille"),
     (STACK, {"grouping": 1000}, "mode stack only appends: grouping must be 0"),
     (Recipe(), {"mixing": True}, "mixing needs faulty"),
+    (Recipe(), {"memory": True}, "memory needs mixing"),
+    (KRUM, {"memory": 1}, "memory must be true or false"),
+    (STACK, {"memory": True}, "memory needs mixing"),
     (Recipe(), {"aggregator": "krum"}, "krum needs faulty"),
     (Recipe(), {"aggregator": "multi_krum"}, "multi_krum needs faulty"),
     (Recipe(), {"aggregator": "trimmed_mean"}, "trimmed_mean needs faulty"),
@@ -62,6 +65,8 @@ def test_a_recipe_that_cannot_work_is_refused_by_the_name_of_its_field(good, cha
         {"aggregator": "median"},
         {"aggregator": "geometric_median"},
         {"aggregator": "krum", "faulty": 1},
+        {"aggregator": "geometric_median", "memory": True},
+        {"mode": "separate", "aggregator": "median", "faulty": 1, "mixing": True, "memory": True},
         {"aggregator": "trimmed_mean", "faulty": 499, "mixing": True},
         {"mode": "ffa", "encoding": "ternary", "clip": 1_000_000},
         {"mode": "stack", "encoding": "sparse4", "clip": 2000},
@@ -90,7 +95,8 @@ def test_a_rate_never_rises_nor_ends(rate, decay, count):
     assert decay or compute_rate(recipe, count) == rate
 
 
-def test_a_rate_that_does_not_fall_is_not_written():
-    assert "decay" not in describe_recipe(Recipe())
-    assert describe_recipe(Recipe(decay=3))["decay"] == 3
-    assert Recipe(**describe_recipe(Recipe(decay=3, mixing=True, faulty=1))) == Recipe(decay=3, mixing=True, faulty=1)
+def test_what_older_recipes_did_not_have_is_not_written_where_it_is_off():
+    assert not {"decay", "memory"} & describe_recipe(Recipe()).keys()
+    recipe = Recipe(decay=3, mixing=True, memory=True, faulty=1)
+    assert (describe_recipe(recipe)["decay"], describe_recipe(recipe)["memory"]) == (3, True)
+    assert Recipe(**describe_recipe(recipe)) == recipe

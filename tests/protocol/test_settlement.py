@@ -401,7 +401,9 @@ def test_the_last_merges_are_kept_by_what_they_merged_and_into_what():
         play_round(ledger, Play(mark=mark, digest=lambda *_, digest=digest: digest))
     assert [each.base for each in ledger.state.merged] == states[1:5]
     assert [len(each.proposals) for each in ledger.state.merged] == [5, 5, 5, 4]
-    assert set(ledger.state.merged[-1].proposals) < set(ledger.state.ended.proposals.values())
+    last, ended = ledger.state.merged[-1], ledger.state.ended
+    whose = {ended.proposers[slot].node: proposal for slot, proposal in ended.proposals.items()}
+    assert dict(zip(last.nodes, last.proposals, strict=True)) == {n: p for n, p in whose.items() if n != RIVAL}
 
 
 def test_a_round_that_moves_nothing_leaves_the_last_merges():

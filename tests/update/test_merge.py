@@ -7,14 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openflock.protocol.payout import is_stale
-from openflock.protocol.recipe import Recipe
+from openflock.protocol.recipe import Recipe, compares
 from openflock.protocol.types import Judgement, Merged, Proposal, Round, Seat, Verdict
 from openflock.update.admission import Inadmissible, check_admission
 from openflock.update.aggregate import compute_candidate
 from openflock.update.codec import decode_state, digest, encode_state, encode_update, get_update_layout, make_update
 from openflock.update.fixed import initial_state
 from openflock.update.geometry import compute_products
-from openflock.update.merge import compute_merge, list_comparable, needs_products
+from openflock.update.merge import Past, compute_merge, list_comparable
 from openflock.update.robust import compute_grouped_plan, compute_plan
 
 from ..protocol.helpers import make_rules
@@ -120,6 +120,11 @@ def test_updates_are_merged_among_those_of_the_domain_in_which_they_were_propose
     assert merged.compute_digest() != merge(seeds, weights=weights, recipe=GROUPED).compute_digest()
 
 
+def map_past(seeds, recipe):
+    """Updates that earlier rounds merged, slot by slot of the same nodes."""
+    return [Past(f"0x{slot:040x}", update) for slot, update in enumerate(map_updates(seeds, recipe))]
+
+
 def map_updates(seeds, recipe):
     return [draw_update(seed, recipe) for seed in seeds]
 
@@ -149,7 +154,7 @@ def test_a_clipped_giant_moves_the_merge_no_further_than_the_median():
      (Recipe(aggregator="trimmed_mean", faulty=1), False)],
 )  # fmt: skip
 def test_only_rules_that_compare_updates_need_products(recipe, needed):
-    assert needs_products(recipe) == needed
+    assert compares(recipe) == needed
 
 
 def test_the_word_names_each_slots_first_near_duplicate():
@@ -170,7 +175,7 @@ def test_sixteen_slots_fit_the_word():
 
 @pytest.mark.parametrize("recipe", [PLAIN, STACK, KRUM])
 def test_what_was_merged_before_is_called_stale_and_merged_all_the_same(recipe):
-    seeds, verdicts, past = [1, 2, 4, 5, 2], [GOOD, GOOD, BAD, Verdict.UNPAID, GOOD], map_updates([2, 4, 5], recipe)
+    seeds, verdicts, past = [1, 2, 4, 5, 2], [GOOD, GOOD, BAD, Verdict.UNPAID, GOOD], map_past([2, 4, 5], recipe)
     merged, fresh = (merge(seeds, verdicts, recipe=recipe, past=each) for each in (past, []))
     assert [slot for slot in range(5) if is_stale(merged.duplicates, slot)] == [1, 3, 4]
     assert merged.duplicates % 2**64 == fresh.duplicates
@@ -180,7 +185,7 @@ def test_what_was_merged_before_is_called_stale_and_merged_all_the_same(recipe):
 
 @pytest.mark.parametrize(("mode", "wanted"), [("alternate", [4, 2]), ("ffa", [5, 4]), ("stack", [5, 4])])
 def test_comparable_are_the_last_two_rounds_that_trained_the_same(mode, wanted):
-    merged = [Merged(bytes([number]), ()) for number in range(6)]
+    merged = [Merged(bytes([number]), (), ()) for number in range(6)]
     state = start(Recipe(mode))
     assert list_comparable(state, merged) == [merged[number] for number in wanted]
     assert list_comparable(state, merged[:1]) == ([] if mode == "alternate" else merged[:1])

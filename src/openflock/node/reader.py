@@ -11,7 +11,7 @@ from openflock.update.admission import check_admission, check_size
 from openflock.update.codec import Update, decode_state, decode_update, get_digest, max_update_size
 from openflock.update.container import Malformed
 from openflock.update.fixed import GlobalState
-from openflock.update.merge import list_comparable
+from openflock.update.merge import Past, list_comparable
 
 MAX_STATE_SIZE = 2**40  # where the task's layout is not known yet
 KEPT_STATES, KEPT_UPDATES = 4, 64  # an update takes little memory: its bytes are the store's
@@ -71,14 +71,18 @@ class Reader:
         named += [(each.base, old) for each in list_comparable(state, merged) for old in each.proposals]
         return [(each.digest, each.size) for base, each in named if (base, each.digest, each.size) not in self._updates]
 
-    def recall(self, state: GlobalState, merged: Sequence[Merged]) -> list[Update]:
+    def recall(self, state: GlobalState, merged: Sequence[Merged]) -> list[Past]:
         """Fetch what the rounds comparable to this state's next one merged: old updates are known by it.
 
         Raises BlobMissing or BlobCorrupt. What a false majority merged, and is no update, is left out.
         """
-        named = [(each.base, proposal) for each in list_comparable(state, merged) for proposal in each.proposals]
-        found = [self._recall(state, base, proposal) for base, proposal in named]
-        return [update for update in found if update is not None]
+        named = [
+            (each.base, proposal, node)
+            for each in list_comparable(state, merged)
+            for proposal, node in zip(each.proposals, each.nodes, strict=True)
+        ]
+        found = [(node, self._recall(state, base, proposal)) for base, proposal, node in named]
+        return [Past(node, update) for node, update in found if update is not None]
 
     def _recall(self, state: GlobalState, base: Digest, proposal: Proposal) -> Update | None:
         key = (base, proposal.digest, proposal.size)

@@ -9,6 +9,8 @@ Aggregator = Literal["mean", "median", "trimmed_mean", "krum", "multi_krum", "ge
 Optimizer = Literal["plain", "momentum", "nesterov", "adam"]
 
 ONE: Final = 2**16  # of rate, momentum and decay
+YOUNGER: Final = ("decay", "memory")
+COMPARING: Final = ("krum", "multi_krum", "geometric_median")
 NEEDS_FAULTY: Final = ("trimmed_mean", "krum", "multi_krum")
 
 
@@ -28,6 +30,7 @@ class Recipe:
     aggregator: Aggregator = "mean"
     grouping: int = 0  # permille of the weight up to which a domain, merged for itself, counts; 0 merges all together
     mixing: bool = False  # nearest-neighbour mixing before the aggregator
+    memory: bool = False  # updates are compared by what each proposer's last ones did on average
     faulty: int = 0  # permille of the weight, or of each domain's, that may be malicious
     clip: int = 0  # permille of the round's median norm, to which longer updates are scaled down; 0 is off
     optimizer: Optimizer = "plain"
@@ -41,11 +44,17 @@ class Recipe:
         _require(0 <= self.grouping <= 1000, "grouping must be 0 to 1000 permille")
         _require(0 <= self.clip <= 1_000_000, "clip must be 0 to 1,000,000 permille")
         _check_optimizer(self)
+        _require(not self.memory or compares(self), "memory needs mixing, or an aggregator that compares updates")
         if self.mode == "stack":
             _require(self.aggregator == "mean" and not self.mixing, "mode stack only takes aggregator mean, not mixed")
             _require(not self.grouping, "mode stack only appends: grouping must be 0")
             plain = self.optimizer == "plain" and self.rate == ONE and not self.decay
             _require(plain, "mode stack only takes optimizer plain, rate 2**16, decay 0")
+
+
+def compares(recipe: Recipe) -> bool:
+    """Answer whether a recipe compares updates with one another; the others need norms at most."""
+    return recipe.mixing or recipe.aggregator in COMPARING
 
 
 def compute_rate(recipe: Recipe, count: int) -> int:
@@ -58,8 +67,8 @@ def compute_rate(recipe: Recipe, count: int) -> int:
 
 
 def describe_recipe(recipe: Recipe) -> dict[str, int | str]:
-    """Write a recipe's fields; `decay` only where it is not 0: states and jobs without it have digests already."""
-    return {name: value for name, value in asdict(recipe).items() if name != "decay" or value}
+    """Write a recipe's fields; the younger ones only where they are set: states and jobs without have digests."""
+    return {name: value for name, value in asdict(recipe).items() if name not in YOUNGER or value}
 
 
 def _require(condition: bool, reason: str) -> None:

@@ -49,8 +49,10 @@ def settle(state: State, events: Events, outcome: Outcome) -> None:
     # Not into the pool: who stops others' pay would raise its own.
     credit(state, events, state.genesis.creator, Reason.RETURN, state.round.budget - spent)
     if outcome == Outcome.MERGED and state.round.agreed:
-        merged = tuple(state.round.proposals[slot] for slot in list_accepted(state.round))
-        state.merged = (*state.merged, Merged(state.digest, merged))[-KEPT_MERGES:]
+        accepted = list_accepted(state.round)
+        merged = tuple(state.round.proposals[slot] for slot in accepted)
+        nodes = tuple(state.round.proposers[slot].node for slot in accepted)
+        state.merged = (*state.merged, Merged(state.digest, merged, nodes))[-KEPT_MERGES:]
         state.digest = state.round.agreed.digest
     events.append(Settled(state.round.number, outcome, state.digest, spent))
 

@@ -199,6 +199,7 @@ class Merged:
 
     base: Digest
     proposals: tuple[Proposal, ...]
+    nodes: tuple[Address, ...]  # whose they were
 
 
 @dataclass(frozen=True)

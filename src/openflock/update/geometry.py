@@ -10,7 +10,7 @@ there updates are compared by their own numbers, and the change is for the ceili
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from threading import Lock
-from typing import Final
+from typing import Final, Protocol
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -25,6 +25,17 @@ _NUMBERS: Final = 2**16  # of each update at once
 _frozen: WeakKeyDictionary[GlobalState, list[NDArray[np.object_]]] = WeakKeyDictionary()
 _norms: WeakKeyDictionary[Update, tuple[int, int]] = WeakKeyDictionary()  # of the change, of the delta itself
 _lock = Lock()
+
+
+class Readable(Protocol):
+    """What has the numbers of a delta: an update, or a sum of some."""
+
+    @property
+    def layout(self) -> Layout:
+        """Say what the numbers are of."""
+
+    def read(self, factor: Factor, start: int, stop: int) -> NDArray[np.float64]:
+        """Give the numbers start to stop of a factor: integers below 2**31."""
 
 
 def compute_squared_norm(state: GlobalState, update: Update) -> Fraction:
@@ -87,7 +98,7 @@ def compute_unit(layout: Layout) -> Fraction:
     return Fraction(layout.alpha**2, layout.rank**2 << 4 * FRACTION_BITS)
 
 
-def compute_products(state: GlobalState, updates: Sequence[Update]) -> NDArray[np.object_]:
+def compute_products(state: GlobalState, updates: Sequence[Readable]) -> NDArray[np.object_]:
     """Compute all inner products of the updates' changes as Python integers; the diagonal holds squared norms.
 
     Where both factors are merged, each for itself, those of the updates' own numbers.
@@ -103,7 +114,7 @@ def compute_products(state: GlobalState, updates: Sequence[Update]) -> NDArray[n
     return total
 
 
-def compute_dots(state: GlobalState, updates: Sequence[Update]) -> NDArray[np.object_]:
+def compute_dots(state: GlobalState, updates: Sequence[Readable]) -> NDArray[np.object_]:
     """Compute all inner products of the updates' own numbers as Python integers; updates of one width."""
     total = np.zeros((len(updates), len(updates)), object)
     for factor in state.trained:
@@ -114,7 +125,7 @@ def compute_dots(state: GlobalState, updates: Sequence[Update]) -> NDArray[np.ob
     return total
 
 
-def _list_grams(state: GlobalState, updates: Sequence[Update], factor: Factor) -> Iterator[NDArray[np.object_]]:
+def _list_grams(state: GlobalState, updates: Sequence[Readable], factor: Factor) -> Iterator[NDArray[np.object_]]:
     """Multiply, module by module, all components of all updates with one another: (sum of widths) squared."""
     if factor not in state.trained:
         for gram in _list_frozen_grams(state, factor):

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openflock.protocol.ports import Blob
-from openflock.protocol.recipe import Recipe
+from openflock.protocol.recipe import compares
 from openflock.protocol.rules import Rules
-from openflock.protocol.types import Merged, Proposal, Round
+from openflock.protocol.types import Address, Merged, Proposal, Round
 from openflock.protocol.verdict import list_accepted
 from openflock.update.aggregate import stream_candidate
 from openflock.update.ahead import map_ahead
@@ -21,9 +21,18 @@ from openflock.update.fixed import GlobalState
 from openflock.update.geometry import compute_norm, compute_products
 from openflock.update.plan import AnyPlan
 from openflock.update.robust import compute_grouped_plan, compute_plan
+from openflock.update.trail import compare_trails
 
 COMPARED: Final = 2  # rounds: what is older does half of what a new update does, and would have to be fetched
 Admit = Callable[[Proposal], Update]
+
+
+@dataclass(frozen=True)
+class Past:
+    """An update that an earlier round merged, and whose it was."""
+
+    node: Address
+    update: Update
 
 
 @dataclass(frozen=True)
@@ -51,17 +60,18 @@ def list_comparable(state: GlobalState, merged: Sequence[Merged]) -> list[Merged
 
 
 def compute_merge(
-    rules: Rules, current: Round, state: GlobalState, admit: Admit, past: Sequence[Update], shuffle: int = 0
+    rules: Rules, current: Round, state: GlobalState, admit: Admit, past: Sequence[Past], shuffle: int = 0
 ) -> Merge:
     """Merge the accepted updates of a judged round, weighted by seats; exact, so all nodes get the same bytes.
 
-    `past` are the updates that comparable rounds merged: what says nothing beyond them is stale. `shuffle` seeds
-    another order of summation, for who wants to see that it changes nothing.
+    `past` are the updates that comparable rounds merged: what says nothing beyond them is stale, and where the recipe
+    has a memory, proposers are compared by them as well. `shuffle` seeds another order of summation, for who wants to
+    see that it changes nothing.
     Raises what `admit` raises: Inadmissible if a false majority accepted what no honest node may merge.
     """
     accepted = list_accepted(current)
     updates = list(map_ahead(admit, [current.proposals[slot] for slot in accepted]))
-    word = _compute_word(rules, current, state, updates, past)
+    word = _compute_word(rules, current, state, updates, [each.update for each in past])
     # By digest: the order of appended components must not depend on who merges.
     order = sorted(range(len(accepted)), key=lambda i: (current.proposals[accepted[i]].digest, accepted[i]))
     if shuffle and state.recipe.mode != "stack":
@@ -69,16 +79,15 @@ def compute_merge(
     weights = [current.proposers[accepted[i]].weight for i in order]
     digests = [current.proposals[accepted[i]].digest for i in order]
     updates = [updates[i] for i in order]
-    products = _measure(state, updates)
+    products, compared = _measure(state, updates), None
+    if state.recipe.memory:
+        nodes = [current.proposers[accepted[i]].node for i in order]
+        compared = compare_trails(state, updates, [[each.update for each in past if each.node == n] for n in nodes])
     if not state.recipe.grouping:
-        return Merge(state, updates, compute_plan(state.recipe, weights, products, digests), word)
+        return Merge(state, updates, compute_plan(state.recipe, weights, products, digests, compared), word)
     domains = [current.proposals[accepted[i]].domain for i in order]
-    return Merge(state, updates, compute_grouped_plan(state.recipe, weights, products, digests, domains), word)
-
-
-def needs_products(recipe: Recipe) -> bool:
-    """Answer whether a recipe compares updates with one another; the others need norms at most."""
-    return recipe.mixing or recipe.aggregator in ("krum", "multi_krum", "geometric_median")
+    plan = compute_grouped_plan(state.recipe, weights, products, digests, domains, compared)
+    return Merge(state, updates, plan, word)
 
 
 def _compute_word(
@@ -93,7 +102,7 @@ def _compute_word(
 
 
 def _measure(state: GlobalState, updates: Sequence[Update]) -> NDArray[np.object_]:
-    if needs_products(state.recipe):
+    if compares(state.recipe):
         return compute_products(state, updates)
     norms = [compute_norm(state, update) if state.recipe.clip else 0 for update in updates]
     products = np.zeros((len(updates), len(updates)), object)

@@ -32,11 +32,18 @@ Integers: TypeAlias = NDArray[np.object_]
 Number = TypeVar("Number", int, float)
 
 
-def compute_plan(recipe: Recipe, weights: Sequence[int], products: Integers, digests: Sequence[bytes]) -> Plan:
+def compute_plan(
+    recipe: Recipe,
+    weights: Sequence[int],
+    products: Integers,
+    digests: Sequence[bytes],
+    compared: Integers | None = None,
+) -> Plan:
     """Plan the merge of updates from their weights and inner products: clip, mix, then apply the recipe's rule.
 
-    products: (K, K) Python ints in any unit, squared norms on the diagonal. Digests break ties, and nothing else
-    depends on order; equal digests mean equal updates. A copy under a second name gains nothing: weight counts,
+    products: (K, K) Python ints in any unit, squared norms on the diagonal. By `compared`, where it is given and alike,
+    updates are compared with one another; they are clipped by `products`. Digests break ties, and nothing else depends
+    on order; equal digests mean equal updates. A copy under a second name gains nothing: weight counts,
     heads do not. Splitting weight between copies changes no number while reduced weights sum to at most 2**25
     (2**13 where coordinates are sorted); beyond, and for mixed or clipped updates, where the coefficients are
     rounded, it moves them by a unit of 2**-24 (of 2**-12 where coordinates are sorted).
@@ -45,11 +52,16 @@ def compute_plan(recipe: Recipe, weights: Sequence[int], products: Integers, dig
     if recipe.grouping:
         raise ValueError("robust: this recipe merges by domain")
     factors = _compute_factors(recipe.clip, reduce_weights(weights), products.diagonal().tolist())
-    return _plan_clipped(recipe, weights, products, digests, factors)
+    return _plan_clipped(recipe, weights, products if compared is None else compared, digests, factors)
 
 
 def compute_grouped_plan(
-    recipe: Recipe, weights: Sequence[int], products: Integers, digests: Sequence[bytes], domains: Sequence[int]
+    recipe: Recipe,
+    weights: Sequence[int],
+    products: Integers,
+    digests: Sequence[bytes],
+    domains: Sequence[int],
+    compared: Integers | None = None,
 ) -> Grouped:
     """Plan the merge of updates domain by domain: clip to the median of all, then apply the rule among a domain's own.
 
@@ -67,7 +79,7 @@ def compute_grouped_plan(
         _plan_clipped(
             recipe,
             [weights[k] for k in own],
-            products[np.ix_(own, own)],
+            (products if compared is None else compared)[np.ix_(own, own)],
             [digests[k] for k in own],
             [factors[k] for k in own],
         )
