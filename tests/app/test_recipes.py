@@ -23,6 +23,13 @@ RECIPES = {
         "recipe.clip=1500",
     ],
     "Krum of mixed neighbours": ['recipe.aggregator="multi_krum"', "recipe.mixing=true", "recipe.faulty=200"],
+    "mixed by what proposers did before": [
+        'recipe.mode="ffa"',
+        'recipe.aggregator="trimmed_mean"',
+        "recipe.mixing=true",
+        "recipe.memory=true",
+        "recipe.faulty=200",
+    ],
     "median of sparse updates": ['recipe.aggregator="median"', 'recipe.encoding="sparse4"'],
     "geometric median": ['recipe.aggregator="geometric_median"'],
     "both factors, gradients, Adam outside": [

@@ -20,10 +20,12 @@ def test_a_job_is_the_bytes_that_it_always_was():
     assert decode_job(BYTES) == JOB
 
 
-def test_a_rate_that_falls_is_part_of_the_job():
-    falling = replace(JOB, recipe=Recipe(decay=3))
-    assert b'"decay":3' in encode_job(falling)
-    assert decode_job(encode_job(falling)) == falling
+def test_what_younger_recipes_say_is_part_of_the_job():
+    recipe = Recipe(decay=3, mixing=True, memory=True, faulty=400)
+    younger = replace(JOB, recipe=recipe)
+    assert b'"decay":3' in encode_job(younger)
+    assert b'"memory":true' in encode_job(younger)
+    assert decode_job(encode_job(younger)) == younger
 
 
 @pytest.mark.parametrize("change", [{"rank": 0}, {"alpha": 0}, {"max_length": 1}])

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from openflock.protocol.encoding import from_json, parse_json, to_json
 from openflock.protocol.ports import Blob
-from openflock.protocol.recipe import Recipe, describe_recipe
+from openflock.protocol.recipe import YOUNGER, Recipe, describe_recipe
 from openflock.protocol.types import ZERO_DIGEST, Digest
 
 MAX_JOB_SIZE = 1_000_000
@@ -41,7 +41,7 @@ def decode_job(data: Blob) -> Job:
     """Decode a job; raise BadJob if the bytes are none."""
     try:
         written = parse_json(bytes(data))
-        recipe = {"decay": 0} | written.get("recipe", {})  # left out where the rate does not fall
+        recipe = {name: getattr(Recipe(), name) for name in YOUNGER} | written.get("recipe", {})
         job: Job = from_json(Job, written | {"recipe": recipe})
     except (ValueError, TypeError, AttributeError) as error:
         raise BadJob(f"not a job: {error}") from error
