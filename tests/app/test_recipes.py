@@ -27,7 +27,7 @@ RECIPES = {
         'recipe.mode="ffa"',
         'recipe.aggregator="trimmed_mean"',
         "recipe.mixing=true",
-        "recipe.memory=true",
+        "recipe.memory=2",
         "recipe.faulty=200",
     ],
     "median of sparse updates": ['recipe.aggregator="median"', 'recipe.encoding="sparse4"'],

@@ -16,7 +16,7 @@ from ..update.examples import SMALL
 
 FIRST, SECOND, LIAR, NEW = "0x1", "0x2", "0x3", "0x4"
 ROBUST = Recipe("ffa", grouping=1000, mixing=True, aggregator="trimmed_mean", faulty=400)
-REMEMBERING = replace(ROBUST, memory=True)
+REMEMBERING = replace(ROBUST, memory=3)
 STATE = initial_state(SMALL, b"steers", ROBUST)
 SIZE = STATE.layout.compute_size("B")
 COMMON, CHANCE, WAY = np.full(SIZE, 4000), np.zeros(SIZE), np.zeros(SIZE)
@@ -34,7 +34,9 @@ def send(round_number, node):
 def merge(recipe, liar=LIAR, rounds=2):
     """Merge what three nodes send in the last of some rounds; give what each counts for in the honest rows."""
     nodes = FIRST, SECOND, liar
-    past = [Past(node, send(number, node)) for number in range(1, rounds) for node in (FIRST, SECOND, LIAR)]
+    past = [
+        Past(node, send(number, node), rounds - number) for number in range(1, rounds) for node in (FIRST, SECOND, LIAR)
+    ]
     sent = {digest(encode_update(update)): update for update in (send(rounds, node) for node in nodes)}
     proposals = {slot: Proposal(name, 1) for slot, name in enumerate(sent)}
     seats, judged = tuple(Seat(node, 1) for node in nodes), (Judgement(Verdict.PAID),) * 3

@@ -124,7 +124,7 @@ def test_what_was_admitted_in_its_round_is_remembered_in_a_later_one(reader, tmp
     merged = merge(reader, GOOD)
     admitted = reader.admit(STATE, merged[0].proposals[0], CEILING)
     (tmp_path / merged[0].proposals[0].digest.hex()).unlink()
-    assert reader.recall(LATER, merged) == [Past(NODE, admitted)]
+    assert reader.recall(LATER, merged) == [Past(NODE, admitted, 1)]
 
 
 def test_nobody_can_say_what_is_old_without_what_was_merged(reader, tmp_path):

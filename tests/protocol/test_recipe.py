@@ -20,9 +20,12 @@ BAD = [
     (Recipe(), {"grouping": 1001}, "grouping must be 0 to 1000 permille"),
     (STACK, {"grouping": 1000}, "mode stack only appends: grouping must be 0"),
     (Recipe(), {"mixing": True}, "mixing needs faulty"),
-    (Recipe(), {"memory": True}, "memory needs mixing"),
-    (KRUM, {"memory": 1}, "memory must be true or false"),
-    (STACK, {"memory": True}, "memory needs mixing"),
+    (Recipe(), {"memory": 3}, "memory needs mixing"),
+    (STACK, {"memory": 3}, "memory needs mixing"),
+    (KRUM, {"memory": True}, "memory must be an integer"),
+    (KRUM, {"memory": 1}, "memory must be 0 or 2 to 8 rounds"),
+    (KRUM, {"memory": 9}, "memory must be 0 or 2 to 8 rounds"),
+    (KRUM, {"memory": -1}, "memory must be 0 or 2 to 8 rounds"),
     (Recipe(), {"aggregator": "krum"}, "krum needs faulty"),
     (Recipe(), {"aggregator": "multi_krum"}, "multi_krum needs faulty"),
     (Recipe(), {"aggregator": "trimmed_mean"}, "trimmed_mean needs faulty"),
@@ -65,8 +68,8 @@ def test_a_recipe_that_cannot_work_is_refused_by_the_name_of_its_field(good, cha
         {"aggregator": "median"},
         {"aggregator": "geometric_median"},
         {"aggregator": "krum", "faulty": 1},
-        {"aggregator": "geometric_median", "memory": True},
-        {"mode": "separate", "aggregator": "median", "faulty": 1, "mixing": True, "memory": True},
+        {"aggregator": "geometric_median", "memory": 2},
+        {"mode": "separate", "aggregator": "median", "faulty": 1, "mixing": True, "memory": 8},
         {"aggregator": "trimmed_mean", "faulty": 499, "mixing": True},
         {"mode": "ffa", "encoding": "ternary", "clip": 1_000_000},
         {"mode": "stack", "encoding": "sparse4", "clip": 2000},
@@ -97,6 +100,6 @@ def test_a_rate_never_rises_nor_ends(rate, decay, count):
 
 def test_what_older_recipes_did_not_have_is_not_written_where_it_is_off():
     assert not {"decay", "memory"} & describe_recipe(Recipe()).keys()
-    recipe = Recipe(decay=3, mixing=True, memory=True, faulty=1)
-    assert (describe_recipe(recipe)["decay"], describe_recipe(recipe)["memory"]) == (3, True)
+    recipe = Recipe(decay=3, mixing=True, memory=2, faulty=1)
+    assert (describe_recipe(recipe)["decay"], describe_recipe(recipe)["memory"]) == (3, 2)
     assert Recipe(**describe_recipe(recipe)) == recipe

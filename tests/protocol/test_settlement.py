@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from openflock.protocol.ballot import Mark
 from openflock.protocol.calls import Drawn, Judged, Resolve, Settled
-from openflock.protocol.settlement import rank_witnesses
+from openflock.protocol.settlement import KEPT_MERGES, rank_witnesses
 from openflock.protocol.types import (
     BURN_ADDRESS,
     Act,
@@ -394,13 +394,13 @@ def test_an_old_update_sent_again_earns_nothing_and_costs_nothing():
 
 
 def test_the_last_merges_are_kept_by_what_they_merged_and_into_what():
-    ledger = make_ledger(rounds=9)
-    states = [make_digest(f"state {number}") for number in range(6)]
-    for number, digest in enumerate(states):
-        mark = against(RIVAL, Mark(-500) if number == 5 else GOOD)
+    ledger = make_ledger(rounds=KEPT_MERGES + 5)
+    states = [make_digest(f"state {number}") for number in range(KEPT_MERGES + 2)]
+    for digest in states:
+        mark = against(RIVAL, Mark(-500) if digest == states[-1] else GOOD)
         play_round(ledger, Play(mark=mark, digest=lambda *_, digest=digest: digest))
-    assert [each.base for each in ledger.state.merged] == states[1:5]
-    assert [len(each.proposals) for each in ledger.state.merged] == [5, 5, 5, 4]
+    assert [each.base for each in ledger.state.merged] == states[1:-1]
+    assert [len(each.proposals) for each in ledger.state.merged] == [5] * (KEPT_MERGES - 1) + [4]
     last, ended = ledger.state.merged[-1], ledger.state.ended
     whose = {ended.proposers[slot].node: proposal for slot, proposal in ended.proposals.items()}
     assert dict(zip(last.nodes, last.proposals, strict=True)) == {n: p for n, p in whose.items() if n != RIVAL}

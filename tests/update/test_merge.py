@@ -122,7 +122,7 @@ def test_updates_are_merged_among_those_of_the_domain_in_which_they_were_propose
 
 def map_past(seeds, recipe):
     """Updates that earlier rounds merged, slot by slot of the same nodes."""
-    return [Past(f"0x{slot:040x}", update) for slot, update in enumerate(map_updates(seeds, recipe))]
+    return [Past(f"0x{slot:040x}", update, 1 + slot % 2) for slot, update in enumerate(map_updates(seeds, recipe))]
 
 
 def map_updates(seeds, recipe):
@@ -173,6 +173,11 @@ def test_sixteen_slots_fit_the_word():
     assert merged.duplicates < 2**64
 
 
+def test_nothing_is_stale_by_what_only_a_memory_looks_back_at():
+    past = [replace(each, ago=3) for each in map_past([1, 2, 4], REMEMBERING)]
+    assert merge([1, 2, 4], recipe=REMEMBERING, past=past).duplicates < 2**64
+
+
 @pytest.mark.parametrize("recipe", [PLAIN, STACK, KRUM])
 def test_what_was_merged_before_is_called_stale_and_merged_all_the_same(recipe):
     seeds, verdicts, past = [1, 2, 4, 5, 2], [GOOD, GOOD, BAD, Verdict.UNPAID, GOOD], map_past([2, 4, 5], recipe)
@@ -183,10 +188,17 @@ def test_what_was_merged_before_is_called_stale_and_merged_all_the_same(recipe):
     assert merged.compute_digest() == fresh.compute_digest()
 
 
-@pytest.mark.parametrize(("mode", "wanted"), [("alternate", [4, 2]), ("ffa", [5, 4]), ("stack", [5, 4])])
-def test_comparable_are_the_last_two_rounds_that_trained_the_same(mode, wanted):
+REMEMBERING = replace(KRUM, memory=4)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "wanted"),
+    [(PLAIN, [4, 2]), (Recipe("ffa"), [5, 4]), (STACK, [5, 4]), (replace(KRUM, memory=2), [4, 2]),
+     (REMEMBERING, [4, 2, 0]), (replace(REMEMBERING, mode="separate"), [5, 4, 3])],
+)  # fmt: skip
+def test_comparable_are_the_last_rounds_that_trained_the_same(recipe, wanted):
     merged = [Merged(bytes([number]), (), ()) for number in range(6)]
-    state = start(Recipe(mode))
+    state, mode = start(recipe), recipe.mode
     assert list_comparable(state, merged) == [merged[number] for number in wanted]
     assert list_comparable(state, merged[:1]) == ([] if mode == "alternate" else merged[:1])
     assert list_comparable(state, []) == []

@@ -14,7 +14,7 @@ from openflock.update.fixed import GlobalState
 from openflock.update.merge import Past, list_comparable
 
 MAX_STATE_SIZE = 2**40  # where the task's layout is not known yet
-KEPT_STATES, KEPT_UPDATES = 4, 64  # an update takes little memory: its bytes are the store's
+KEPT_STATES, KEPT_UPDATES = 4, 256  # an update takes little memory: its bytes are the store's
 
 
 class Reader:
@@ -76,13 +76,12 @@ class Reader:
 
         Raises BlobMissing or BlobCorrupt. What a false majority merged, and is no update, is left out.
         """
-        named = [
-            (each.base, proposal, node)
-            for each in list_comparable(state, merged)
-            for proposal, node in zip(each.proposals, each.nodes, strict=True)
-        ]
-        found = [(node, self._recall(state, base, proposal)) for base, proposal, node in named]
-        return [Past(node, update) for node, update in found if update is not None]
+        found = []
+        for ago, each in enumerate(list_comparable(state, merged), 1):
+            for node, proposal in zip(each.nodes, each.proposals, strict=True):
+                update = self._recall(state, each.base, proposal)
+                found += [Past(node, update, ago)] if update is not None else []
+        return found
 
     def _recall(self, state: GlobalState, base: Digest, proposal: Proposal) -> Update | None:
         key = (base, proposal.digest, proposal.size)

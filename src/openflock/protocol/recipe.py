@@ -9,6 +9,7 @@ Aggregator = Literal["mean", "median", "trimmed_mean", "krum", "multi_krum", "ge
 Optimizer = Literal["plain", "momentum", "nesterov", "adam"]
 
 ONE: Final = 2**16  # of rate, momentum and decay
+LONGEST: Final = 8  # memory: a merge reads so many times as many numbers
 YOUNGER: Final = ("decay", "memory")
 COMPARING: Final = ("krum", "multi_krum", "geometric_median")
 NEEDS_FAULTY: Final = ("trimmed_mean", "krum", "multi_krum")
@@ -30,7 +31,7 @@ class Recipe:
     aggregator: Aggregator = "mean"
     grouping: int = 0  # permille of the weight up to which a domain, merged for itself, counts; 0 merges all together
     mixing: bool = False  # nearest-neighbour mixing before the aggregator
-    memory: bool = False  # updates are compared by what each proposer's last ones did on average
+    memory: int = 0  # rounds of the same factors over which proposers are compared, this one included; 0 is this one
     faulty: int = 0  # permille of the weight, or of each domain's, that may be malicious
     clip: int = 0  # permille of the round's median norm, to which longer updates are scaled down; 0 is off
     optimizer: Optimizer = "plain"
@@ -44,7 +45,7 @@ class Recipe:
         _require(0 <= self.grouping <= 1000, "grouping must be 0 to 1000 permille")
         _require(0 <= self.clip <= 1_000_000, "clip must be 0 to 1,000,000 permille")
         _check_optimizer(self)
-        _require(not self.memory or compares(self), "memory needs mixing, or an aggregator that compares updates")
+        _check_memory(self)
         if self.mode == "stack":
             _require(self.aggregator == "mean" and not self.mixing, "mode stack only takes aggregator mean, not mixed")
             _require(not self.grouping, "mode stack only appends: grouping must be 0")
@@ -91,6 +92,11 @@ def _check_faulty(recipe: Recipe) -> None:
     if recipe.mixing or recipe.aggregator in NEEDS_FAULTY:
         what = "mixing" if recipe.mixing else recipe.aggregator
         _require(recipe.faulty > 0, f"{what} needs faulty above 0: the share of weight that it withstands")
+
+
+def _check_memory(recipe: Recipe) -> None:
+    _require(recipe.memory == 0 or 2 <= recipe.memory <= LONGEST, f"memory must be 0 or 2 to {LONGEST} rounds")
+    _require(not recipe.memory or compares(recipe), "memory needs mixing, or an aggregator that compares updates")
 
 
 def _check_optimizer(recipe: Recipe) -> None:

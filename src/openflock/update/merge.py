@@ -23,16 +23,17 @@ from openflock.update.plan import AnyPlan
 from openflock.update.robust import compute_grouped_plan, compute_plan
 from openflock.update.trail import compare_trails
 
-COMPARED: Final = 2  # rounds: what is older does half of what a new update does, and would have to be fetched
+COMPARED: Final = 2  # rounds: what is older does half of what a new update does
 Admit = Callable[[Proposal], Update]
 
 
 @dataclass(frozen=True)
 class Past:
-    """An update that an earlier round merged, and whose it was."""
+    """An update that an earlier round merged: whose it was, and how many comparable rounds ago."""
 
     node: Address
     update: Update
+    ago: int
 
 
 @dataclass(frozen=True)
@@ -54,9 +55,12 @@ class Merge:
 
 
 def list_comparable(state: GlobalState, merged: Sequence[Merged]) -> list[Merged]:
-    """List the last rounds that trained what this state's next round trains; the last of `merged` led to the state."""
+    """List the last rounds that trained what this state's next round trains, the latest first.
+
+    The last of `merged` led to the state. As many as old updates are looked for in, or as the recipe remembers.
+    """
     period = 2 if state.recipe.mode == "alternate" else 1
-    return list(merged[-period::-period])[:COMPARED]
+    return list(merged[-period::-period])[: max(COMPARED, state.recipe.memory - 1)]
 
 
 def compute_merge(
@@ -71,7 +75,7 @@ def compute_merge(
     """
     accepted = list_accepted(current)
     updates = list(map_ahead(admit, [current.proposals[slot] for slot in accepted]))
-    word = _compute_word(rules, current, state, updates, [each.update for each in past])
+    word = _compute_word(rules, current, state, updates, [each.update for each in past if each.ago <= COMPARED])
     # By digest: the order of appended components must not depend on who merges.
     order = sorted(range(len(accepted)), key=lambda i: (current.proposals[accepted[i]].digest, accepted[i]))
     if shuffle and state.recipe.mode != "stack":
@@ -82,7 +86,9 @@ def compute_merge(
     products, compared = _measure(state, updates), None
     if state.recipe.memory:
         nodes = [current.proposers[accepted[i]].node for i in order]
-        compared = compare_trails(state, updates, [[each.update for each in past if each.node == n] for n in nodes])
+        known = [each for each in past if each.ago < state.recipe.memory]
+        earlier = [[each.update for each in known if each.node == node] for node in nodes]
+        compared = compare_trails(state, updates, earlier)
     if not state.recipe.grouping:
         return Merge(state, updates, compute_plan(state.recipe, weights, products, digests, compared), word)
     domains = [current.proposals[accepted[i]].domain for i in order]
