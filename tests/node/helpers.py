@@ -24,6 +24,7 @@ from openflock.node.reader import Reader
 from openflock.node.voter import Voter
 from openflock.protocol.calls import Fund
 from openflock.protocol.job import Job, encode_job
+from openflock.protocol.recipe import Recipe
 from openflock.protocol.round import create_state
 from openflock.protocol.rules import Rules
 from openflock.protocol.types import Genesis, Phase, Proposal, Round, Seat, State
@@ -88,11 +89,12 @@ class Camp:
         return ledger
 
 
-def make_camp(path: Path, **overrides: int | bytes) -> Camp:
+def make_camp(path: Path, recipe: Recipe | None = None, **overrides: int | bytes) -> Camp:
     reader = Reader(DirectoryStore(path / "blobs"))
     layout = get_model().layout
-    job = Job("test", "built-in", ("all-linear",), layout.rank, layout.alpha, SEED, DOMAINS, 64)
-    first = reader.put_state(stream_state(initial_state(layout, SEED)))
+    recipe = recipe or Recipe()
+    job = Job("test", "built-in", ("all-linear",), layout.rank, layout.alpha, SEED, DOMAINS, 64, recipe)
+    first = reader.put_state(stream_state(initial_state(layout, SEED, recipe)))
     rules = make_rules(**{**RULES, "job": reader.store.put(encode_job(job)), "genesis": first, **overrides})
     genesis = Genesis(31337, make_address("task"), make_address("token"), CREATOR, 1_000_000, rules)
     return Camp(path, rules, genesis, reader, Journal(path / "journal.db"))

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from openflock.audit import audit
 from openflock.edge.blobs import DirectoryStore
 from openflock.learn.train import TrainError
 from openflock.node.daemon import Daemon, compute_backoff, compute_pause
@@ -26,6 +27,7 @@ from openflock.node.reader import Reader
 from openflock.node.recovery import list_merges, rebuild_state
 from openflock.protocol.calls import Advance, Cancel, Claim, Commit, Join, Leave, Settled, Slashed, Withdraw
 from openflock.protocol.ports import BlobCorrupt, BlobMissing, Unreachable
+from openflock.protocol.recipe import Recipe
 from openflock.protocol.replay import Divergence
 from openflock.protocol.types import Node, Outcome, Phase, Revert
 
@@ -334,6 +336,21 @@ def test_what_cannot_be_merged_again_is_named(tmp_path):
     with pytest.raises(BlobMissing, match=f"{state.digest.hex()} is in no store.*round 1"):
         rebuild_state(ledger.get_genesis(), ledger.read(0), reader)
     assert [merge.after for merge in list_merges(ledger.get_genesis(), ledger.read(0))] == [state.digest]
+
+
+def test_what_was_merged_by_a_memory_is_merged_again_by_the_log(tmp_path):
+    recipe = Recipe("ffa", mixing=True, aggregator="trimmed_mean", faulty=400, memory=3)
+    camp = pitch(tmp_path, rounds=3, recipe=recipe)
+    ledger = camp.open_ledger()
+    play(ledger, [make_daemon(node, ledger) for node in camp.nodes])
+    assert [outcome for outcome, _ in summarize(ledger)[0]] == [Outcome.MERGED] * 3
+    states = [merge.after for merge in list_merges(ledger.get_genesis(), ledger.read(0))]
+    for digest in states[1:]:
+        (camp.reader.store.directory / digest.hex()).unlink()
+    reader = Reader(DirectoryStore(camp.reader.store.directory))
+    rebuild_state(ledger.get_genesis(), ledger.read(0), reader)
+    assert reader.store.locate(states[-1]).exists()
+    assert audit(ledger.get_genesis(), ledger.read(0), reader.store).merges == 3
 
 
 # --- What it does when things go wrong -----------------------------------------------------------------------
