@@ -13,16 +13,17 @@ from typing import Any
 
 Cell = Mapping[str, Any]
 TABLES = (
-    "arena", "aimed", "splits", "sealed", "probe", "defences", "goals", "ablation", "synergy", "scale", "economics",
+    "arena", "aimed", "memory", "splits", "sealed", "probe", "defences", "goals", "ablation", "synergy", "scale", "economics",
 )  # fmt: skip
 GRIDS = {  # what a table is of
     "arena": ("core", "more", "fresh", "acts", "text"),
     "aimed": ("aimed",),
+    "memory": ("memory",),
     "splits": ("splits",),
     "sealed": ("sealed",),
     "probe": ("probe",),
     "defences": ("core", "baselines"),
-    "goals": ("core", "more", "fresh", "acts", "aimed", "splits", "sealed", "probe", "ablation", "text"),
+    "goals": ("core", "more", "fresh", "acts", "aimed", "memory", "splits", "sealed", "probe", "ablation", "text"),
     "ablation": ("ablation",),
 }
 MANY = 20  # goals of a benchmark, from which on only those missed are shown
@@ -55,7 +56,7 @@ def build_table(folder: Path, name: str) -> Iterable[str]:
     if name == "ablation":
         return build_ablations([each for summary in found for each in summary["ablations"]])
     cells = list({(place_of(cell), cell["defence"]): cell for summary in found for cell in summary["cells"]}.values())
-    build = build_defences if name in ("defences", "aimed") else build_attacks
+    build = build_defences if name in ("defences", "aimed", "memory") else build_attacks
     return build(cells, found[0]["subject"])
 
 

@@ -82,6 +82,8 @@ class AttackTable(Table):
     # Whose honest deltas it makes its own of, `itself` what it would send if it were honest; left out of a cell's name
     # unless chosen.
     knows: Known = Field(default="all", exclude_if=lambda name: name == "all")
+    # Times as long as it attacks it sends what it would if it were honest, first of all: against who remembers.
+    rest: int = Field(default=0, ge=0, exclude_if=lambda times: times == 0)
     hook: Hook = ""  # what hides the training itself, step by step; it knows the honest deltas too
     hook_amount: float = Field(default=0.0, ge=0)  # 0: the paper's; see Ring.hook_training
     blob: str = ""  # the bytes in an update's place: `replay`, or one of arena.attacks.bombs
@@ -112,6 +114,13 @@ class AttackTable(Table):
         """Refuse to split what is shared out by node among several names too."""
         if self.names > 1 and (self.deal or self.delta == "collude"):
             raise ValueError("attacks: names > 1 goes with neither `deal` nor `collude`, which share out by node")
+        return self
+
+    @model_validator(mode="after")
+    def check_rest(self) -> "AttackTable":
+        """Refuse to rest to who does not know what it would send if it were honest."""
+        if self.rest and self.knows != "itself":
+            raise ValueError('attacks: `rest` goes with `knows = "itself"`: the honest delta is what is sent meanwhile')
         return self
 
 
