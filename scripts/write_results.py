@@ -13,7 +13,8 @@ from typing import Any
 
 Cell = Mapping[str, Any]
 TABLES = (
-    "arena", "aimed", "memory", "splits", "sealed", "probe", "defences", "goals", "ablation", "synergy", "scale", "economics",
+    "arena", "aimed", "memory", "splits", "sealed", "probe", "defences", "goals", "ablation", "synergy", "scale",
+    "economics",
 )  # fmt: skip
 GRIDS = {  # what a table is of
     "arena": ("core", "more", "fresh", "acts", "text"),
@@ -56,7 +57,7 @@ def build_table(folder: Path, name: str) -> Iterable[str]:
     if name == "ablation":
         return build_ablations([each for summary in found for each in summary["ablations"]])
     cells = list({(place_of(cell), cell["defence"]): cell for summary in found for cell in summary["cells"]}.values())
-    build = build_defences if name in ("defences", "aimed", "memory") else build_attacks
+    build = build_defences if name in ("defences", "aimed") else build_attacks
     return build(cells, found[0]["subject"])
 
 
