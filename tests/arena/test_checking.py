@@ -75,8 +75,13 @@ def test_committed_summaries_are_of_the_records_beside_them(path):
     _, known = read_known(path)
     grid = load_grid(ROOT / "configs" / f"arena_{path.stem}.toml")
     summary = summarize(grid, known.values())
-    described = describe_summary(grid, summary, list_goals(grid, summary))
-    assert json.loads(json.dumps(described)) == json.loads(path.with_suffix(".json").read_text())
+    described = json.dumps(describe_summary(grid, summary, list_goals(grid, summary)))
+    assert read_blurred(described) == read_blurred(path.with_suffix(".json").read_text())
+
+
+def read_blurred(text):
+    """JSON with nine digits of its numbers: the last ones differ between processors."""
+    return json.loads(text, parse_float=lambda number: f"{float(number):.9g}")
 
 
 @pytest.mark.slow
