@@ -24,11 +24,15 @@ def compute_cell_digest(cell: Cell) -> str:
 
 @lru_cache
 def name_machine() -> str:
-    """Name what floats depend on: the processor, and the library that computes."""
+    """Name what floats depend on: the processor, the instructions that are used of it, and the library that computes.
+
+    A name alone will not do: what a hypervisor calls AMD EPYC may or may not have AVX-512.
+    """
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{models[0] if models else platform.machine()}, torch {torch.__version__}"
+    said = {field.strip(): value.strip() for field, _, value in (line.partition(":") for line in lines)}
+    kind = [said[field] for field in ("model name", "cpu family", "model") if field in said] or [platform.machine()]
+    return f"{' '.join(kind)} {torch.backends.cpu.get_cpu_capability()}, torch {torch.__version__}"
 
 
 def run_cell(cell: Cell) -> Record:
