@@ -140,13 +140,13 @@ def test_replacers_take_off_the_honest_sum_once_between_them():
     assert np.abs(sent - wanted).max() <= 3  # each rounds
 
 
-def test_who_rests_attacks_both_factors_after_honest_work_on_both():
-    ring = make_ring(delta="veil", knows="itself", rest=2)
+def test_after_a_lull_it_attacks_both_factors():
+    ring = make_ring(delta="veil", knows="itself", lull=2)
     own, honest = make_delta(1), make_delta(2)
-    rested = [np.array_equal(ring.offer(number, 0, own, [honest])["B"], honest["B"]) for number in range(1, 13)]
-    assert rested == [True] * 4 + [False] * 2 + [True] * 4 + [False] * 2
-    with pytest.raises(ValueError, match="rest"):
-        AttackTable(delta="veil", rest=1)
+    honestly = [np.array_equal(ring.offer(number, 0, own, [honest])["B"], honest["B"]) for number in range(1, 13)]
+    assert honestly == [True] * 4 + [False] * 2 + [True] * 4 + [False] * 2
+    with pytest.raises(ValueError, match="lull"):
+        AttackTable(delta="veil", lull=1)
 
 
 def test_replayed_bytes_are_those_of_another_round():

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openflock.protocol.recipe import ONE, BadRecipe, Recipe, compute_rate, describe_recipe
+from openflock.protocol.recipe import ONE, BadRecipe, Recipe, compares, compute_rate, describe_recipe
 
 KRUM = Recipe(aggregator="krum", faulty=200)
 MOMENTUM = Recipe(optimizer="momentum", momentum=2**15)
@@ -103,3 +103,14 @@ def test_what_older_recipes_did_not_have_is_not_written_where_it_is_off():
     recipe = Recipe(decay=3, mixing=True, memory=2, faulty=1)
     assert (describe_recipe(recipe)["decay"], describe_recipe(recipe)["memory"]) == (3, 2)
     assert Recipe(**describe_recipe(recipe)) == recipe
+
+
+@pytest.mark.parametrize(
+    ("recipe", "does"),
+    [(Recipe(), False), (Recipe(clip=1000), False), (KRUM, True), (STACK, False),
+     (Recipe(aggregator="median"), False), (Recipe(aggregator="median", mixing=True, faulty=1), True),
+     (Recipe(aggregator="geometric_median"), True), (Recipe(aggregator="multi_krum", faulty=1), True),
+     (Recipe(aggregator="trimmed_mean", faulty=1), False)],
+)  # fmt: skip
+def test_only_these_rules_compare_updates(recipe, does):
+    assert compares(recipe) == does

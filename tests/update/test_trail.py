@@ -1,4 +1,3 @@
-from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -16,8 +15,8 @@ from .examples import SMALL, fill_update, read_whole, updates
 MODES = [Recipe(), Recipe("ffa"), Recipe("separate")]
 
 
-def start(recipe, step=0):
-    return replace(initial_state(SMALL, b"trail", recipe), step=step)
+def start(recipe):
+    return initial_state(SMALL, b"trail", recipe)
 
 
 def add(state, each):

@@ -114,7 +114,7 @@ class Ring:
             self._heard.setdefault(number, honest[0])
         if not name:
             return own
-        if self._rests(number) and honest:
+        if self._is_lull(number) and honest:
             return honest[0]
         options: dict[str, Any] = dict(self.table.options)
         if name in _DRAWS:
@@ -128,9 +128,9 @@ class Ring:
             options["colluders"] = self.count
         return DELTAS[name](own, honest, **options)
 
-    def _rests(self, number: int) -> bool:
-        """Answer whether it works honestly in a round: in pairs of rounds, so that no factor is left out."""
-        return bool((number - 1) // 2 % (self.table.rest + 1) < self.table.rest)
+    def _is_lull(self, number: int) -> bool:
+        """Answer whether a round is one of honest work: in pairs of rounds, so that no factor is left out."""
+        return bool((number - 1) // 2 % (self.table.lull + 1) < self.table.lull)
 
     def hook_training(self, honest: Sequence[Delta]) -> Adjust | None:
         """Give what hides a training, if any is to be hidden.

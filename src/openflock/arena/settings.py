@@ -83,7 +83,7 @@ class AttackTable(Table):
     # unless chosen.
     knows: Known = Field(default="all", exclude_if=lambda name: name == "all")
     # Times as long as it attacks it sends what it would if it were honest, first of all: against who remembers.
-    rest: int = Field(default=0, ge=0, exclude_if=lambda times: times == 0)
+    lull: int = Field(default=0, ge=0, exclude_if=lambda times: times == 0)
     hook: Hook = ""  # what hides the training itself, step by step; it knows the honest deltas too
     hook_amount: float = Field(default=0.0, ge=0)  # 0: the paper's; see Ring.hook_training
     blob: str = ""  # the bytes in an update's place: `replay`, or one of arena.attacks.bombs
@@ -117,10 +117,10 @@ class AttackTable(Table):
         return self
 
     @model_validator(mode="after")
-    def check_rest(self) -> "AttackTable":
-        """Refuse to rest to who does not know what it would send if it were honest."""
-        if self.rest and self.knows != "itself":
-            raise ValueError('attacks: `rest` goes with `knows = "itself"`: the honest delta is what is sent meanwhile')
+    def check_lull(self) -> "AttackTable":
+        """Refuse a lull to who does not know what it would send if it were honest."""
+        if self.lull and self.knows != "itself":
+            raise ValueError('attacks: `lull` goes with `knows = "itself"`: the honest delta is what is sent meanwhile')
         return self
 
 

@@ -9,7 +9,7 @@ Aggregator = Literal["mean", "median", "trimmed_mean", "krum", "multi_krum", "ge
 Optimizer = Literal["plain", "momentum", "nesterov", "adam"]
 
 ONE: Final = 2**16  # of rate, momentum and decay
-LONGEST: Final = 8  # memory: a merge reads so many times as many numbers
+LONGEST_MEMORY: Final = 8  # rounds: a merge reads so many times as many numbers
 YOUNGER: Final = ("decay", "memory")
 COMPARING: Final = ("krum", "multi_krum", "geometric_median")
 NEEDS_FAULTY: Final = ("trimmed_mean", "krum", "multi_krum")
@@ -95,7 +95,9 @@ def _check_faulty(recipe: Recipe) -> None:
 
 
 def _check_memory(recipe: Recipe) -> None:
-    _require(recipe.memory == 0 or 2 <= recipe.memory <= LONGEST, f"memory must be 0 or 2 to {LONGEST} rounds")
+    _require(
+        recipe.memory == 0 or 2 <= recipe.memory <= LONGEST_MEMORY, f"memory must be 0 or 2 to {LONGEST_MEMORY} rounds"
+    )
     _require(not recipe.memory or compares(recipe), "memory needs mixing, or an aggregator that compares updates")
 
 

@@ -6,7 +6,7 @@ from openflock.protocol import payout
 from openflock.protocol.ballot import get_mark, get_sealed_score
 from openflock.protocol.calls import Settled
 from openflock.protocol.hashing import hash_values
-from openflock.protocol.recipe import LONGEST
+from openflock.protocol.recipe import LONGEST_MEMORY
 from openflock.protocol.rules import SHARE
 from openflock.protocol.stakes import Events, burn, credit, slash
 from openflock.protocol.types import (
@@ -34,7 +34,7 @@ from openflock.protocol.verdict import (
     list_accepted,
 )
 
-KEPT_MERGES = 2 * (LONGEST - 1)  # rounds that a merge may look back: as many of each factor as a memory has
+KEPT_MERGES = 2 * (LONGEST_MEMORY - 1)  # rounds that a merge may look back: as many of each factor as a memory has
 JUDGED_OUTCOMES = (Outcome.MERGED, Outcome.UNCHANGED)
 
 

@@ -80,20 +80,24 @@ def compute_merge(
     order = sorted(range(len(accepted)), key=lambda i: (current.proposals[accepted[i]].digest, accepted[i]))
     if shuffle and state.recipe.mode != "stack":
         random.Random(shuffle).shuffle(order)
-    weights = [current.proposers[accepted[i]].weight for i in order]
-    digests = [current.proposals[accepted[i]].digest for i in order]
+    seats, proposals = [current.proposers[accepted[i]] for i in order], [current.proposals[accepted[i]] for i in order]
+    weights, nodes = [seat.weight for seat in seats], [seat.node for seat in seats]
+    # By whose it is, too: with a memory the same bytes of two proposers are not compared alike.
+    names = [proposal.digest + node.encode() for proposal, node in zip(proposals, nodes, strict=True)]
     updates = [updates[i] for i in order]
-    products, compared = _measure(state, updates), None
-    if state.recipe.memory:
-        nodes = [current.proposers[accepted[i]].node for i in order]
-        known = [each for each in past if each.ago < state.recipe.memory]
-        earlier = [[each.update for each in known if each.node == node] for node in nodes]
-        compared = compare_trails(state, updates, earlier)
+    products = _measure(state, updates)
+    compared = compare_trails(state, updates, _list_earlier(state, nodes, past)) if state.recipe.memory else products
     if not state.recipe.grouping:
-        return Merge(state, updates, compute_plan(state.recipe, weights, products, digests, compared), word)
-    domains = [current.proposals[accepted[i]].domain for i in order]
-    plan = compute_grouped_plan(state.recipe, weights, products, digests, domains, compared)
+        return Merge(state, updates, compute_plan(state.recipe, weights, products, names, compared), word)
+    domains = [proposal.domain for proposal in proposals]
+    plan = compute_grouped_plan(state.recipe, weights, products, names, domains, compared)
     return Merge(state, updates, plan, word)
+
+
+def _list_earlier(state: GlobalState, nodes: Sequence[Address], past: Sequence[Past]) -> list[list[Update]]:
+    """List what each proposer had merged in the rounds that the recipe remembers."""
+    known = [each for each in past if each.ago < state.recipe.memory]
+    return [[each.update for each in known if each.node == node] for node in nodes]
 
 
 def _compute_word(
@@ -108,7 +112,8 @@ def _compute_word(
 
 
 def _measure(state: GlobalState, updates: Sequence[Update]) -> NDArray[np.object_]:
-    if compares(state.recipe):
+    """Compute what the plan needs: norms to clip by, and products where this round's updates are compared."""
+    if compares(state.recipe) and not state.recipe.memory:
         return compute_products(state, updates)
     norms = [compute_norm(state, update) if state.recipe.clip else 0 for update in updates]
     products = np.zeros((len(updates), len(updates)), object)

@@ -43,7 +43,7 @@ def compute_plan(
 
     products: (K, K) Python ints in any unit, squared norms on the diagonal. By `compared`, where it is given and alike,
     updates are compared with one another; they are clipped by `products`. Digests break ties, and nothing else depends
-    on order; equal digests mean equal updates. A copy under a second name gains nothing: weight counts,
+    on order; equal digests mean equal updates, compared alike. A copy under a second name gains nothing: weight counts,
     heads do not. Splitting weight between copies changes no number while reduced weights sum to at most 2**25
     (2**13 where coordinates are sorted); beyond, and for mixed or clipped updates, where the coefficients are
     rounded, it moves them by a unit of 2**-24 (of 2**-12 where coordinates are sorted).
