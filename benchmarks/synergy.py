@@ -68,7 +68,7 @@ class Setting:
 # A gradient of every node in each round, and Adam's step on what they make together (docs/decisions/0022): beta .9, a
 # rate of 3e-3 that 96 rounds bring to two fifths. Only gradients over twice the median's length are cut.
 TOGETHER = {
-    "mode": "separate", "clip": 2000, "optimizer": "adam", "momentum": 58_982, "rate": 197, "decay": 983,
+    "mode": "separate", "memory": 0, "clip": 2000, "optimizer": "adam", "momentum": 58_982, "rate": 197, "decay": 983,
 }  # fmt: skip
 REAL = Setting(
     {

@@ -14,6 +14,7 @@ from openflock.app.settings import (
     SettingsError,
     apply_change,
     build_rules,
+    complete_recipe,
     load_config,
     parse_config,
 )
@@ -40,6 +41,7 @@ def test_every_configuration_that_ships_can_be_run(path):
 def test_the_recipe_of_claim_two_ships_as_it_was_measured():
     measured = json.loads((ROOT / "benchmarks" / "results" / "synergy.json").read_text())["setting"]["config"]
     named = dict.fromkeys(("title", "base"), "")
+    measured["recipe"]["memory"] = 0  # it was measured before there was one
     assert parse_config(measured | named) == load_config(ROOT / "configs" / "adam_outside.toml").model_copy(
         update=named
     )
@@ -58,6 +60,14 @@ def read_told_rules():
 
 def test_the_page_for_creators_has_every_default():
     assert dict(read_told_rules()) == DEFAULT_RULES
+
+
+@pytest.mark.parametrize(
+    ("departures", "memory"),
+    [({}, 6), ({"mixing": False}, 0), ({"memory": 0}, 0), ({"memory": 3}, 3), ({"mode": "stack"}, 0)],
+)
+def test_a_memory_is_kept_where_updates_are_compared_and_none_was_chosen(departures, memory):
+    assert complete_recipe(departures).memory == memory
 
 
 def test_the_default_rules_work():

@@ -2,13 +2,13 @@
 
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
-from openflock.protocol.recipe import Recipe
+from openflock.protocol.recipe import Recipe, compares
 from openflock.protocol.rules import Rules
 
 TOKEN = 10**18  # units of one token
@@ -138,6 +138,7 @@ DEFAULT_RECIPE: dict[str, str | int | bool] = {
     "faulty": 400,
 }
 STACKED_RECIPE: dict[str, str | int | bool] = {"clip": 1000}  # what of it holds where updates are stacked
+DEFAULT_MEMORY: Final = 6  # rounds, where updates are compared at all; docs/decisions/0023-memory.md
 
 
 def build_rules(config: Config, base: bytes, job: bytes, genesis: bytes, domains: int, nodes: int) -> Rules:
@@ -171,7 +172,9 @@ def complete_recipe(departures: Mapping[str, str | int | float | bool]) -> Recip
     if unknown:
         raise SettingsError(f"recipe.{unknown[0]}: no such field")
     defaults = STACKED_RECIPE if departures.get("mode") == "stack" else DEFAULT_RECIPE
-    return Recipe(**{**defaults, **departures})  # type: ignore[arg-type]  # Recipe checks each field itself
+    recipe = Recipe(**{**defaults, **departures})  # type: ignore[arg-type]  # Recipe checks each field itself
+    chosen = "memory" in departures or not compares(recipe)
+    return recipe if chosen else replace(recipe, memory=DEFAULT_MEMORY)
 
 
 def load_config(path: Path, changes: Sequence[str] = ()) -> Config:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openflock.protocol.ports import Blob
-from openflock.protocol.recipe import compares
+from openflock.protocol.recipe import Recipe, compares
 from openflock.protocol.rules import Rules
 from openflock.protocol.types import Address, Merged, Proposal, Round
 from openflock.protocol.verdict import list_accepted
@@ -60,7 +60,12 @@ def list_comparable(state: GlobalState, merged: Sequence[Merged]) -> list[Merged
     The last of `merged` led to the state. As many as old updates are looked for in, or as the recipe remembers.
     """
     period = 2 if state.recipe.mode == "alternate" else 1
-    return list(merged[-period::-period])[: max(COMPARED, state.recipe.memory - 1)]
+    return list(merged[-period::-period])[: count_recalled(state.recipe)]
+
+
+def count_recalled(recipe: Recipe) -> int:
+    """Count the comparable rounds whose updates a merge is compared with."""
+    return max(COMPARED, recipe.memory - 1)
 
 
 def compute_merge(

@@ -15,6 +15,7 @@ from openflock.edge.blobs import DirectoryStore
 from openflock.learn.data import DataError, Row
 from openflock.protocol.job import BadJob, Job, encode_job
 from openflock.protocol.ports import Unreachable
+from openflock.protocol.recipe import Recipe
 from openflock.protocol.types import Phase
 
 from ...protocol.helpers import OUTSIDER, PROPOSER, make_ledger, make_rules, play_round
@@ -243,6 +244,21 @@ def test_memory_and_disk_are_compared_with_what_base_and_adapter_need(monkeypatc
     memory, disk = examine()
     assert "memory: about 0.3 GiB are needed" in memory
     assert "choose another --dir" in disk
+
+
+@pytest.mark.parametrize(("memory", "rounds"), [(0, 3), (3, 3), (8, 8)])
+def test_who_comes_new_needs_room_for_all_that_a_merge_is_compared_with(monkeypatch, tmp_path, memory, rounds):
+    rules = make_rules(max_size=2**20)
+    job = replace(JOB, rank=2**14, recipe=Recipe(mixing=True, faulty=400, memory=memory))
+    room = 2**20 * rules.proposer_seats * rounds
+    monkeypatch.setattr(preflight, "SPARE", 0)
+    monkeypatch.setattr(preflight, "CHUNK_STATES", 0)
+    usage = namedtuple("Usage", "free")
+    examine = lambda: list(preflight.check_machine(locate_base(BUILT_IN), job, NodeConfig(), tmp_path, rules))  # noqa: E731
+    monkeypatch.setattr(preflight.shutil, "disk_usage", lambda _: usage(room))
+    assert examine() == []
+    monkeypatch.setattr(preflight.shutil, "disk_usage", lambda _: usage(room - 1))
+    assert [line.split(":")[0] for line in examine()] == ["disk"]
 
 
 def test_free_memory_is_read_from_this_machine():

@@ -23,6 +23,7 @@ from openflock.protocol.job import MAX_JOB_SIZE, Job, decode_job
 from openflock.protocol.ports import BlobCorrupt, BlobMissing, BlobStore
 from openflock.protocol.rules import Rules
 from openflock.protocol.types import Address, Amount, Digest, Phase, State
+from openflock.update.merge import count_recalled
 
 GAS_A_ROUND = 2_500_000  # what a node's eight calls of a round take at most
 ROUNDS_AHEAD = 3  # for which it must be able to pay gas
@@ -30,7 +31,7 @@ SKEW = 30  # seconds between this machine's clock and the newest block's
 LATE = 5  # block times after which a chain counts as standing still
 SPARE = 2**28  # bytes of memory and of disk beside what can be computed
 TRIED = 1024  # rows
-FETCHED_PARTS = 2**26  # bytes of an update that a fetch holds at once; all of a round are fetched at once
+FETCHED_PARTS = 2**26  # bytes of an update that a fetch holds at once
 CHUNK_STATES = 6  # states at hand at once: the current one, the candidate, velocities, and what an update becomes
 
 Found = TypeVar("Found")
@@ -202,7 +203,9 @@ def check_machine(base: Path, job: Job, config: NodeConfig, directory: Path, rul
     """Estimate whether memory and disk suffice."""
     weights, numbers = measure_base(base, job.rank)
     width = 0.6 if config.quantization != "none" else 4 if config.device == "cpu" else 2
-    fetched = min(rules.max_size, 4 * numbers, FETCHED_PARTS) * rules.proposer_seats
+    # All that a merge is compared with is fetched at once, by who comes new to a committee.
+    size, fetches = min(rules.max_size, 4 * numbers), rules.proposer_seats * (1 + count_recalled(job.recipe))
+    fetched = min(size, FETCHED_PARTS) * fetches
     memory = (weights * width if config.device == "cpu" else 0) + 8 * numbers * CHUNK_STATES + fetched + SPARE
     free = read_free_memory()
     if memory > free:
@@ -210,7 +213,7 @@ def check_machine(base: Path, job: Job, config: NodeConfig, directory: Path, rul
             f"memory: about {memory / 2**30:.1f} GiB are needed, {free / 2**30:.1f} are free; end other programs, or"
             ' choose quantization = "nf4" or another device in --config'
         )
-    disk = min(rules.max_size, 4 * numbers) * rules.proposer_seats * 2 + 16 * numbers * CHUNK_STATES + SPARE
+    disk = size * fetches + 16 * numbers * CHUNK_STATES + SPARE
     left = shutil.disk_usage(directory).free
     if disk > left:
         yield (
