@@ -28,7 +28,7 @@ check: .venv/installed
 	$(BIN)/ruff format --check src tests scripts benchmarks
 	$(BIN)/ruff check src tests scripts benchmarks
 	$(BIN)/mypy
-	$(BIN)/mypy scripts/*.py
+	$(BIN)/mypy scripts/*.py benchmarks/*.py
 	$(BIN)/lint-imports
 	$(BIN)/python scripts/compile_contracts.py --check
 

@@ -3,6 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from _network import Network
 
@@ -55,7 +56,8 @@ def read_transactions(network: Network) -> tuple[Counter[str], list[str]]:
     counts, seen = Counter[str](), defaultdict[tuple[str, str], list[str]](list)
     advance = web3.keccak(text="advance()")[:4]
     for number in range(web3.eth.block_number + 1):
-        for transaction in web3.eth.get_block(number, full_transactions=True)["transactions"]:
+        transactions: Any = web3.eth.get_block(number, full_transactions=True)["transactions"]
+        for transaction in transactions:
             sender, data = transaction["from"].lower(), bytes(transaction["input"])
             if sender not in nodes:
                 continue

@@ -21,7 +21,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from openflock.arena.statistics import Goal
+from openflock.arena.statistics import Goal as Goal  # all benchmarks take it from here
 
 MIB = 2**20
 SAMPLE = 0.05  # seconds between looks at the memory
@@ -51,7 +51,7 @@ def run_process(command: Sequence[str], environment: Mapping[str, str] | None = 
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, **(environment or {})}
     )
-    peak, spent = 0, {}
+    peak, spent = 0, dict[tuple[int, float], float]()
     # Sampling ends with the pipe: output is short, so the pipe cannot fill and stop the process.
     while process.poll() is None:
         peak = max(peak, measure_tree(process.pid, spent))

@@ -24,9 +24,10 @@ from openflock.app.settings import TOKEN, Config
 from openflock.app.task.creation import create
 from openflock.app.task.view import read_standing
 from openflock.edge.anvil import Anvil, start_anvil
-from openflock.edge.evm_ledger import EvmLedger, get_contract, send
+from openflock.edge.evm_ledger import EvmLedger, get_contract
 from openflock.edge.processes import end_process, start_process
 from openflock.edge.stores import open_store
+from openflock.edge.transactions import send
 from openflock.edge.wallet import create_wallet
 from openflock.learn.skills import generate_rows
 from openflock.protocol.calls import Cancel

@@ -20,6 +20,7 @@ from openflock.app.rundir import RunDirectory
 from openflock.app.settings import Config
 from openflock.app.stopwatch import Stopwatch
 from openflock.app.world import World, build_working_nodes, build_world
+from openflock.edge.embedded_chain import EmbeddedChain
 from openflock.edge.record import Recorder
 from openflock.local import Network, Workers
 from openflock.protocol.calls import Advance, Drawn, Settled
@@ -107,9 +108,10 @@ def time_idle(world: World, state: State) -> float:
 def measure_chain(world: World, drawn: int) -> dict[str, dict[str, int]]:
     """Add up gas and calldata: of all until the first committee was drawn, deploying included, and of all after."""
     totals = {name: {"transactions": 0, "gas": 0, "calldata_bytes": 0} for name in ("joining", "rounds")}
+    assert isinstance(world.clock, EmbeddedChain)
     web3 = world.clock.web3
     for number in range(web3.eth.block_number + 1):
-        block = web3.eth.get_block(number, full_transactions=True)
+        block: Any = web3.eth.get_block(number, full_transactions=True)
         total = totals["joining" if number <= drawn else "rounds"]
         total["transactions"] += len(block["transactions"])
         total["gas"] += block["gasUsed"]

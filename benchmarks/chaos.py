@@ -230,7 +230,7 @@ class Chaos:
 
 def show_faults(chaos: Chaos, books: Books) -> list[dict[str, Any]]:
     """Print the table of faults and outcomes, by kind."""
-    found = []
+    found: list[dict[str, Any]] = []
     for kind in KINDS:
         met = [it for it in chaos.met if it.kind == kind]
         rounds = {it.place[0] for it in met}

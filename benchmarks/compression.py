@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from statistics import mean
+from typing import Any, Literal
 
 import numpy as np
 from _harness import Goal, finish, parse_arguments, show_table
@@ -27,7 +28,7 @@ from openflock.learn.model import Model, load_model
 from openflock.learn.train import TrainSettings, train
 from openflock.node.feedback import Feedback
 from openflock.node.proposer import Proposer
-from openflock.protocol.recipe import Recipe
+from openflock.protocol.recipe import Encoding, Recipe
 from openflock.update.admission import check_admission
 from openflock.update.aggregate import compute_candidate
 from openflock.update.codec import digest
@@ -36,7 +37,8 @@ from openflock.update.robust import compute_plan
 
 SHARED = Path(__file__).parents[2] / "shared"
 CEILING = 2**40  # no update here comes near it
-FLOAT = "float"
+FLOAT: Literal["float"] = "float"
+Sent = Encoding | Literal["float"]
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ def measure_losses(workload: Workload, model: Model, state: GlobalState) -> dict
     }
 
 
-def play(workload: Workload, encoding: str, seed: int) -> dict[str, object]:
+def play(workload: Workload, encoding: Sent, seed: int) -> dict[str, Any]:
     """Play all rounds of one seed in one encoding; give losses before and after, and the bytes of each update."""
     import torch
 
@@ -154,14 +156,14 @@ def add_macro(losses: Mapping[str, float]) -> dict[str, float]:
     return {**losses, "macro": mean(losses.values())}
 
 
-def compute_gains(results: Sequence[dict], encoding: str) -> dict[str, float]:
+def compute_gains(results: Sequence[dict[str, Any]], encoding: str) -> dict[str, float]:
     """Average over the seeds what an encoding gained over the base, by domain and macro."""
     runs = [run for run in results if run["encoding"] == encoding]
     pairs = [(add_macro(run["before"]), add_macro(run["after"])) for run in runs]
     return {domain: mean(before[domain] - after[domain] for before, after in pairs) for domain in pairs[0][0]}
 
 
-def summarize(results: Sequence[dict], encodings: Sequence[str]) -> list[dict]:
+def summarize(results: Sequence[dict[str, Any]], encodings: Sequence[str]) -> list[dict[str, Any]]:
     """Compare each encoding's bytes and gains with those of float32."""
     whole = compute_gains(results, FLOAT)
     adapter = next(run["bytes"][0] for run in results if run["encoding"] == FLOAT)
@@ -174,7 +176,7 @@ def summarize(results: Sequence[dict], encodings: Sequence[str]) -> list[dict]:
     return lines
 
 
-def show(lines: Sequence[dict], rounds: int, seeds: int) -> None:
+def show(lines: Sequence[dict[str, Any]], rounds: int, seeds: int) -> None:
     """Print a line an encoding."""
     domains = list(lines[0]["kept"])
     rows = [
@@ -232,7 +234,7 @@ def main() -> None:
         kept.unlink()
 
 
-def play_one(run: tuple[Workload, str, int]) -> dict[str, object]:
+def play_one(run: tuple[Workload, Sent, int]) -> dict[str, Any]:
     """Unpack a run for the pool."""
     return play(*run)
 

@@ -5,14 +5,16 @@ the float64 average of their products. `of what was sent` takes the encoded upda
 is the rounding of the state's units of 2**-24; `of what was trained` adds the rounding of int8 blocks.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from _harness import Goal, finish, parse_arguments, show_table
+from numpy.typing import NDArray
 
 from openflock.arena.peers import Adapter, average_separately, average_svd, compute_error
 from openflock.learn.baselines import FloatAdapter, read_adapter, train_plain
@@ -24,7 +26,7 @@ from openflock.node.proposer import compute_delta
 from openflock.protocol.recipe import Recipe
 from openflock.update.aggregate import compute_candidate
 from openflock.update.codec import Update, digest, encode_update, make_update
-from openflock.update.fixed import FACTORS, FRACTION_BITS, GlobalState, initial_state, to_fixed
+from openflock.update.fixed import FACTORS, FRACTION_BITS, Factor, GlobalState, initial_state, to_fixed
 from openflock.update.plan import Plan
 from openflock.update.robust import compute_plan
 
@@ -47,9 +49,15 @@ def share_rows() -> list[list[Row]]:
     ]
 
 
-def to_adapter(factors: Mapping[str, Mapping[str, np.ndarray]]) -> Adapter:
+def to_adapter(factors: Mapping[Factor, Mapping[str, NDArray[Any]]]) -> Adapter:
     """Turn both factors by module into pairs of float64."""
-    return {name: tuple(factors[f][name].astype(np.float64) for f in FACTORS) for name in factors["A"]}
+    pairs = zip(widen(factors["A"]), widen(factors["B"]), strict=True)
+    return {name: (A, B) for (name, A), (_, B) in pairs}
+
+
+def widen(factor: Mapping[str, NDArray[Any]]) -> Iterator[tuple[str, NDArray[np.float64]]]:
+    """Give a factor's matrices as float64."""
+    return ((name, matrix.astype(np.float64)) for name, matrix in factor.items())
 
 
 def read_state(state: GlobalState) -> Adapter:
@@ -59,7 +67,7 @@ def read_state(state: GlobalState) -> Adapter:
 
 def apply_update(state: GlobalState, update: Update) -> Adapter:
     """Give the adapter that one update makes of a state, in float64."""
-    factors = {factor: dict(state.get_factor(factor)) for factor in FACTORS}
+    factors: dict[Factor, dict[str, NDArray[Any]]] = {factor: dict(state.get_factor(factor)) for factor in FACTORS}
     for factor in update.parts:
         delta = update.read(factor, 0, update.layout.compute_size(factor))
         matrices = update.layout.split(factor, delta)
@@ -82,7 +90,7 @@ def measure_ours(state: GlobalState, updates: Sequence[Update], trained: Sequenc
     return compute_error(merged, sent, shares), compute_error(merged, trained, shares)
 
 
-def measure(model: Model, settings: TrainSettings) -> list[dict]:
+def measure(model: Model, settings: TrainSettings) -> list[dict[str, Any]]:
     """Train all clients in each way, and measure each way of merging."""
     rows, shares = share_rows(), [weight / sum(WEIGHTS) for weight in WEIGHTS]
     lines = []
@@ -93,10 +101,9 @@ def measure(model: Model, settings: TrainSettings) -> list[dict]:
             learned = [train(model, state, part, settings, seed) for seed, part in enumerate(rows)]
             updates = [make_update(state, compute_delta(state, each)) for each in learned]
             other = read_state(state)
-            side = FACTORS.index(factor)
             trained = [
-                {n: tuple(e[n].astype(np.float64) if i == side else other[n][i] for i in (0, 1)) for n in e}
-                for e in (each[factor] for each in learned)
+                {n: (new, other[n][1]) if factor == "A" else (other[n][0], new) for n, new in widen(each[factor])}
+                for each in learned
             ]
             sent, total = measure_ours(state, updates, trained)
             lines.append({"mode": f"{mode}, step {step + 1} (trains {factor})", "sent": sent, "trained": total})

@@ -8,6 +8,7 @@ affair.
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from _harness import Goal, finish, parse_arguments, run_process, show_table
 
@@ -16,7 +17,7 @@ OLDER = HERE.parent / ".venv-older" / "bin" / "python"
 SOURCE = str(HERE.parent / "src")
 
 
-def play(python: str, order: int, threads: int) -> dict:
+def play(python: str, order: int, threads: int) -> dict[str, Any]:
     """Play the history in a process of its own."""
     count = str(threads)
     environment = {"PYTHONPATH": SOURCE, "OMP_NUM_THREADS": count, "OPENBLAS_NUM_THREADS": count, "PYTHONHASHSEED": "7"}

@@ -13,8 +13,9 @@ import json
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -89,13 +90,18 @@ def measure_chain(nodes: int) -> dict[str, Any]:
     return {"nodes": nodes, "seconds": time.perf_counter() - start, **played["chain"]}
 
 
+def show_part(name: str, each: dict[str, Any]) -> str:
+    """Write the share of a round that goes into a part of it."""
+    return f"{each['shares'][name]:.0%}"
+
+
 def show(sizes: Sequence[dict[str, Any]], speed: dict[str, Any], chain: dict[str, Any]) -> None:
     """Print what each size takes."""
-    columns = {
+    columns: dict[str, Callable[[dict[str, Any]], str]] = {
         "all joining (s)": lambda each: f"{each['join_seconds']:.1f}",
         "a round (s)": lambda each: f"{each['round_seconds']:.1f}",
         "processor seconds": lambda each: f"{each['round_cpu_seconds']:.1f}",
-        **{name: (lambda each, name=name: f"{each['shares'][name]:.0%}") for name in sizes[0]["shares"]},
+        **{name: partial(show_part, name) for name in sizes[0]["shares"]},
         "an idle node's look (µs)": lambda each: f"{each['idle_seconds'] * 1e6:.0f}",
         "memory (MiB)": lambda each: f"{each['peak_mib']:.0f}",
         "log: joining (kB)": lambda each: f"{each['join_bytes'] / 1e3:.0f}",

@@ -13,7 +13,7 @@ skills and base, three seeds, and proves nothing. Each line of the JSONL beside 
 
 import json
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from hashlib import sha256
@@ -176,25 +176,22 @@ def macro(losses: Losses) -> float:
     return sum(losses.values()) / len(losses)
 
 
-def bound(lines: Sequence[Line], compute: Callable[[Line], float]) -> Interval:
-    """Bound the mean of a figure over seeds."""
-    return compute_bootstrap([compute(line) for line in lines])
-
-
 def compare(lines: Sequence[Line]) -> dict[str, dict[str, Interval]]:
     """Compare the global adapter with each rival."""
     domains = list(lines[0]["base"])
     return {
         "macro loss below that of each alone": {
-            name: bound(lines, lambda line, name=name: macro(line["alone"][name]) - macro(line["global"]))
+            name: compute_bootstrap([macro(line["alone"][name]) - macro(line["global"]) for line in lines])
             for name in domains
         },
         "loss at home over that of each alone": {
-            name: bound(lines, lambda line, name=name: line["global"][name] / line["alone"][name][name] - 1)
+            name: compute_bootstrap([line["global"][name] / line["alone"][name][name] - 1 for line in lines])
             for name in domains
         },
         "gain over 95 % of the pooled one's": {
-            "macro": bound(lines, lambda line: get_gain(line, "global") - GOAL_POOLED * get_gain(line, "pooled"))
+            "macro": compute_bootstrap(
+                [get_gain(line, "global") - GOAL_POOLED * get_gain(line, "pooled") for line in lines]
+            )
         },
     }
 
