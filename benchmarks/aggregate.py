@@ -7,6 +7,8 @@ floor     reads and hashes, once, what we read and hash: the updates, the state,
 ours      verifies every digest, merges, and hashes the candidate: what a voter does before it attests
 admit     what each voter does once an update: form, parent, exact norm
 store     ours, and the candidate written to disk and synchronised
+compare   what a recipe asks for that mixes, beside ours: all products of the updates' changes
+remember  the same by what six rounds of them sent together, as the default does (docs/decisions/0023-memory.md)
 torch     averages state dicts of float32 adapters (both factors, as others send them)
 flower    the same by the function that Flower's FedAvg calls
 """
@@ -23,6 +25,7 @@ import numpy as np
 from _harness import Goal, Run, compute_ratio, finish, parse_arguments, run_process, show_table, take_turns
 from _shapes import LAYERS, build_layout, put_initial, put_random_update, write_float_adapter
 
+from openflock.app.settings import DEFAULT_MEMORY
 from openflock.edge.blobs import DirectoryStore
 from openflock.protocol.recipe import Recipe
 from openflock.update.admission import check_admission
@@ -31,6 +34,7 @@ from openflock.update.ahead import map_ahead
 from openflock.update.codec import decode_state, decode_update, hash_stream
 from openflock.update.fixed import GlobalState
 from openflock.update.robust import compute_plan
+from openflock.update.trail import compare_trails
 
 HERE = Path(__file__).parent
 RIVALS = HERE.parent / ".venv-rivals" / "bin" / "python"
@@ -73,11 +77,21 @@ def merge(directory: Path, names: list[str], *, stored: bool) -> None:
     store.put_stream(parts) if stored else hash_stream(parts)
 
 
+def compare(directory: Path, names: list[str], rounds: int) -> None:
+    """Compare the updates with one another, each as if some of the others had been its proposer's before."""
+    store, state = load(directory, names)
+    updates = [decode_update(state, store.fetch(bytes.fromhex(name), 2**40)) for name in names[1:]]
+    ring = updates * (rounds + 1)
+    compare_trails(state, updates, [ring[place + 1 : place + rounds] for place in range(len(updates))])
+
+
 ROLES: dict[str, Callable[[Path, list[str]], None]] = {
     "floor": read_and_hash,
     "ours": lambda directory, names: merge(directory, names, stored=False),
     "store": lambda directory, names: merge(directory, names, stored=True),
     "admit": admit,
+    "compare": lambda directory, names: compare(directory, names, 1),
+    "remember": lambda directory, names: compare(directory, names, DEFAULT_MEMORY),
 }
 
 

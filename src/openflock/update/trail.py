@@ -34,8 +34,8 @@ class Trail:
 
     def read(self, factor: Factor, start: int, stop: int) -> NDArray[np.float64]:
         """Give the numbers start to stop of a factor: integers, below 2**25 times the number of updates."""
-        total: NDArray[np.float64] = np.sum([each.read(factor, start, stop) for each in self.updates], axis=0)
-        return total
+        first, *others = (each.read(factor, start, stop) for each in self.updates)
+        return sum(others, start=first)
 
 
 def compare_trails(
