@@ -13,11 +13,12 @@ from typing import Any
 
 Cell = Mapping[str, Any]
 TABLES = (
-    "arena", "aimed", "memory", "splits", "sealed", "probe", "defences", "goals", "ablation", "synergy", "scale",
+    "arena", "forgetful", "aimed", "memory", "splits", "sealed", "probe", "defences", "goals", "ablation", "synergy", "scale",
     "economics",
 )  # fmt: skip
 GRIDS = {  # what a table is of
-    "arena": ("core", "more", "fresh", "acts", "text"),
+    "arena": ("core",),
+    "forgetful": ("more", "fresh", "acts", "text"),
     "aimed": ("aimed",),
     "memory": ("memory",),
     "splits": ("splits",),

@@ -33,14 +33,18 @@ def send(round_number, node):
 
 def merge(recipe, liar=LIAR, rounds=2):
     """Merge what three nodes send in the last of some rounds; give what each counts for in the honest rows."""
-    nodes = FIRST, SECOND, liar
     past = [
         Past(node, send(number, node), rounds - number) for number in range(1, rounds) for node in (FIRST, SECOND, LIAR)
     ]
-    sent = {digest(encode_update(update)): update for update in (send(rounds, node) for node in nodes)}
+    return plan(recipe, {node: send(rounds, node) for node in (FIRST, SECOND, liar)}, past)
+
+
+def plan(recipe, updates, past):
+    """Merge updates of a round; give what each node counts for in each row."""
+    nodes, sent = list(updates), {digest(encode_update(update)): update for update in updates.values()}
     proposals = {slot: Proposal(name, 1) for slot, name in enumerate(sent)}
     seats, judged = tuple(Seat(node, 1) for node in nodes), (Judgement(Verdict.PAID),) * 3
-    current = Round(rounds, proposers=seats, proposals=proposals, judgements=judged)
+    current = Round(len(past) + 1, proposers=seats, proposals=proposals, judgements=judged)
     state = replace(STATE, recipe=recipe)
     merged = compute_merge(make_rules(), current, state, lambda proposal: sent[proposal.digest], past)
     [group] = merged.plan.groups
@@ -60,6 +64,18 @@ def test_it_is_everybodys_neighbour_where_rounds_are_looked_at_one_by_one():
 @pytest.mark.parametrize("rounds", [2, 3])
 def test_the_honest_are_each_others_neighbours_where_rounds_add_up(rounds):
     rows = merge(REMEMBERING, rounds=rounds)
+    assert rows[FIRST][LIAR] == rows[SECOND][LIAR] == 0
+    assert rows[FIRST][SECOND] > 0 < rows[SECOND][FIRST]
+
+
+def test_who_steers_far_once_after_honest_rounds_is_not_drawn_to_newcomers_by_them():
+    """Newcomers know each other by one round alone; the liar's honest past must not make it their nearest."""
+    chance = np.zeros((3, SIZE))
+    chance[0, : SIZE // 4], chance[1, SIZE // 4 : SIZE // 2], chance[2, SIZE // 2 :] = 1000, 1000, 1500
+    sent = [make_update(STATE, {"B": (COMMON + each).astype(np.int64)}) for each in chance]
+    honest = make_update(STATE, {"B": COMMON.astype(np.int64)})
+    past = [Past(LIAR, honest, ago) for ago in range(1, 6)]
+    rows = plan(replace(ROBUST, memory=6), dict(zip((FIRST, SECOND, LIAR), sent, strict=True)), past)
     assert rows[FIRST][LIAR] == rows[SECOND][LIAR] == 0
     assert rows[FIRST][SECOND] > 0 < rows[SECOND][FIRST]
 

@@ -1,6 +1,6 @@
 from fractions import Fraction
+from itertools import combinations
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -36,24 +36,59 @@ def test_a_trail_is_read_as_the_sum_of_its_updates(recipe, data):
         assert (Trail(drawn).read(factor, middle, numbers.size) == numbers[middle:]).all()
 
 
+def compute_apart(compared, one, other):
+    """The squared distance of two proposers, in the unit of all."""
+    return compared.squares[one, other] + compared.squares[other, one] - 2 * compared.products[one, other]
+
+
 @given(st.sampled_from(MODES), st.data())
 @settings(max_examples=40)
-def test_proposers_are_compared_by_the_mean_of_what_each_sent(recipe, data):
+def test_two_are_compared_by_the_mean_of_the_rounds_in_which_both_were_merged(recipe, data):
     state = start(recipe)
-    sent = data.draw(st.lists(st.lists(updates(state), min_size=1, max_size=3), min_size=1, max_size=4))
-    found = compare_trails(state, [each[0] for each in sent], [each[1:] for each in sent])
-    sums = compute_products(state, [Trail(each) for each in sent])
-    ratios = {
-        Fraction(int(found[i, j]) * len(sent[i]) * len(sent[j]), int(sums[i, j]))
-        for i, j in np.ndindex(found.shape)
-        if sums[i, j]
-    }
+    pasts = st.dictionaries(st.integers(1, 3), updates(state), max_size=3)
+    sent = data.draw(st.lists(st.tuples(updates(state), pasts), min_size=2, max_size=4))
+    found = compare_trails(state, [now for now, _ in sent], [past for _, past in sent], [0] * len(sent))
+    ratios = set()
+    for one, other in combinations(range(len(sent)), 2):
+        both = sorted(sent[one][1].keys() & sent[other][1].keys())
+        trails = [Trail((sent[place][0], *(sent[place][1][ago] for ago in both))) for place in (one, other)]
+        products = compute_products(state, trails)
+        wanted = Fraction(int(products[0, 0] + products[1, 1] - 2 * products[0, 1]), (len(both) + 1) ** 2)
+        apart = compute_apart(found, one, other)
+        assert apart == compute_apart(found, other, one)
+        assert (apart == 0) == (wanted == 0)
+        if wanted:
+            ratios.add(apart / wanted)
     assert len(ratios) <= 1  # one unit for all
-    assert (found == found.T).all()
 
 
 @pytest.mark.parametrize("recipe", MODES)
 def test_who_has_no_past_is_compared_as_without_a_memory(recipe):
     state = start(recipe)
     drawn = [fill_update(state, number) for number in (1, 2, 5)]
-    assert (compare_trails(state, drawn, [[], [], []]) == compute_products(state, drawn)).all()
+    compared, products = compare_trails(state, drawn, [{}, {}, {}], [0, 0, 0]), compute_products(state, drawn)
+    for one, other in combinations(range(3), 2):
+        wanted = products[one, one] + products[other, other] - 2 * products[one, other]
+        assert compute_apart(compared, one, other) == wanted
+
+
+def test_a_long_past_brings_nobody_nearer_to_who_has_none():
+    state = start(Recipe())
+    mine, yours = fill_update(state, 3), fill_update(state, 4)
+    alone = compare_trails(state, [mine, yours], [{}, {}], [0, 0])
+    past = dict.fromkeys((1, 2, 3), mine)
+    beside = compare_trails(state, [mine, yours], [{}, past], [0, 0])
+    assert compute_apart(alone, 0, 1) == compute_apart(beside, 0, 1) > 0
+
+
+def test_between_domains_nothing_is_compared():
+    state = start(Recipe())
+    drawn = [fill_update(state, number) for number in (1, 2, 5)]
+    compared = compare_trails(state, drawn, [{}, {}, {}], [0, 1, 0])
+    assert compute_apart(compared, 0, 2) > 0
+    assert compute_apart(compared, 0, 1) == compute_apart(compared, 1, 2) == 0
+
+
+def test_one_update_has_nobody_to_be_compared_with():
+    state = start(Recipe())
+    assert compare_trails(state, [fill_update(state, 1)], [{}], [0]).products.tolist() == [[0]]

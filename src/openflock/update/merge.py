@@ -91,18 +91,19 @@ def compute_merge(
     names = [proposal.digest + node.encode() for proposal, node in zip(proposals, nodes, strict=True)]
     updates = [updates[i] for i in order]
     products = _measure(state, updates)
-    compared = compare_trails(state, updates, _list_earlier(state, nodes, past)) if state.recipe.memory else products
+    domains = [proposal.domain if state.recipe.grouping else 0 for proposal in proposals]
+    earlier = _list_earlier(state, nodes, past)
+    compared = compare_trails(state, updates, earlier, domains) if state.recipe.memory else None
     if not state.recipe.grouping:
         return Merge(state, updates, compute_plan(state.recipe, weights, products, names, compared), word)
-    domains = [proposal.domain for proposal in proposals]
     plan = compute_grouped_plan(state.recipe, weights, products, names, domains, compared)
     return Merge(state, updates, plan, word)
 
 
-def _list_earlier(state: GlobalState, nodes: Sequence[Address], past: Sequence[Past]) -> list[list[Update]]:
-    """List what each proposer had merged in the rounds that the recipe remembers."""
+def _list_earlier(state: GlobalState, nodes: Sequence[Address], past: Sequence[Past]) -> list[dict[int, Update]]:
+    """List what each proposer had merged in the rounds that the recipe remembers, by how long ago."""
     known = [each for each in past if each.ago < state.recipe.memory]
-    return [[each.update for each in known if each.node == node] for node in nodes]
+    return [{each.ago: each.update for each in known if each.node == node} for node in nodes]
 
 
 def _compute_word(

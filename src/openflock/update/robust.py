@@ -6,6 +6,7 @@ for itself: specialists of other domains are far from one another, and no reason
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from itertools import accumulate, pairwise
 from math import gcd, isqrt, lcm
@@ -32,27 +33,39 @@ Integers: TypeAlias = NDArray[np.object_]
 Number = TypeVar("Number", int, float)
 
 
+@dataclass(frozen=True)
+class Compared:
+    """What updates are compared by, where it is not what they do by themselves.
+
+    Both (K, K), Python integers in one unit: `products[i, j]` is the inner product of what i and j are compared by,
+    `squares[i, j]` the squared norm of i's part in it. Diagonals do not matter.
+    """
+
+    squares: Integers
+    products: Integers
+
+
 def compute_plan(
     recipe: Recipe,
     weights: Sequence[int],
     products: Integers,
     digests: Sequence[bytes],
-    compared: Integers | None = None,
+    compared: Compared | None = None,
 ) -> Plan:
     """Plan the merge of updates from their weights and inner products: clip, mix, then apply the recipe's rule.
 
-    products: (K, K) Python ints in any unit, squared norms on the diagonal. By `compared`, where it is given and alike,
-    updates are compared with one another; they are clipped by `products`. Digests break ties, and nothing else depends
-    on order; equal digests mean equal updates, compared alike. A copy under a second name gains nothing: weight counts,
-    heads do not. Splitting weight between copies changes no number while reduced weights sum to at most 2**25
-    (2**13 where coordinates are sorted); beyond, and for mixed or clipped updates, where the coefficients are
+    products: (K, K) Python ints in any unit, squared norms on the diagonal. By `compared`, where it is given, updates
+    are compared with one another, each cut as it is clipped; the clip is by `products`. Digests break ties, and nothing
+    else depends on order; equal digests mean equal updates, compared alike. A copy under a second name gains nothing:
+    weight counts, heads do not. Splitting weight between copies changes no number while reduced weights sum to at most
+    2**25 (2**13 where coordinates are sorted); beyond, and for mixed or clipped updates, where the coefficients are
     rounded, it moves them by a unit of 2**-24 (of 2**-12 where coordinates are sorted).
     """
     _check(weights, products, digests)
     if recipe.grouping:
         raise ValueError("robust: this recipe merges by domain")
     factors = _compute_factors(recipe.clip, reduce_weights(weights), products.diagonal().tolist())
-    return _plan_clipped(recipe, weights, products if compared is None else compared, digests, factors)
+    return _plan_clipped(recipe, weights, _clip(factors, products, compared), digests, factors)
 
 
 def compute_grouped_plan(
@@ -61,7 +74,7 @@ def compute_grouped_plan(
     products: Integers,
     digests: Sequence[bytes],
     domains: Sequence[int],
-    compared: Integers | None = None,
+    compared: Compared | None = None,
 ) -> Grouped:
     """Plan the merge of updates domain by domain: clip to the median of all, then apply the rule among a domain's own.
 
@@ -75,11 +88,12 @@ def compute_grouped_plan(
     factors = _compute_factors(recipe.clip, reduce_weights(weights), products.diagonal().tolist())
     groups = [[k for k, other in enumerate(domains) if other == domain] for domain in sorted(set(domains))]
     shares = reduce_weights(_cap([sum(weights[k] for k in own) for own in groups], recipe.grouping))
+    inner = _clip(factors, products, compared)
     plans = [
         _plan_clipped(
             recipe,
             [weights[k] for k in own],
-            (products if compared is None else compared)[np.ix_(own, own)],
+            inner[np.ix_(own, own)],
             [digests[k] for k in own],
             [factors[k] for k in own],
         )
@@ -131,14 +145,29 @@ def _cap(weights: Sequence[int], permille: int) -> list[int]:
     return [min(1000 * weight, permille * sum(weights)) for weight in weights]
 
 
+def _clip(factors: Sequence[int], products: Integers, compared: Compared | None) -> Integers:
+    """Give inner products of the clipped updates: where they are compared otherwise, some that have those distances.
+
+    Any matrix has the distances that half of them, negative, has as products. Those of more than two need not be of
+    points anywhere, since each two may be compared by something else.
+    """
+    scales = np.array(factors, object)
+    if compared is None:
+        inner: Integers = scales[:, None] * products * scales
+        return inner
+    parts = scales[:, None] ** 2 * compared.squares
+    apart: Integers = 2 * scales[:, None] * compared.products * scales - parts - parts.T
+    np.fill_diagonal(apart, 0)
+    return apart
+
+
 def _plan_clipped(
     recipe: Recipe, weights: Sequence[int], products: Integers, digests: Sequence[bytes], factors: Sequence[int]
 ) -> Plan:
     # All that follows works in the order of the digests: ties break by position, and sums are rounded by it.
     order = sorted(range(len(weights)), key=lambda k: digests[k])
     reduced = reduce_weights([weights[k] for k in order])
-    scales = np.array([factors[k] for k in order], object)
-    products = scales[:, None] * products[np.ix_(order, order)] * scales
+    scales, products = np.array([factors[k] for k in order], object), products[np.ix_(order, order)]
     rows, unit = np.eye(len(reduced), dtype=object) * scales, _CLIP  # virtual m is sum(rows[m][k] * x[k]) / unit
     if recipe.mixing:
         nearest = _take_nearest(recipe.faulty, reduced, products)
@@ -275,7 +304,8 @@ def _compute_distances_from(coefficients: Sequence[int], products: Integers) -> 
     # |sum(c x) / s - x_i|**2 * s**2 = c P c - 2 s (P c)_i + s**2 P_ii, for coefficients that sum to s.
     c = np.array(coefficients, object)
     s, inner = sum(coefficients), products @ c
-    return [isqrt(square) for square in c @ inner - 2 * s * inner + s**2 * products.diagonal()]
+    # Below zero where no points have such distances: each two were compared by something of their own.
+    return [isqrt(max(0, square)) for square in c @ inner - 2 * s * inner + s**2 * products.diagonal()]
 
 
 def _apportion(parts: Sequence[int], whole: int, total: int) -> list[int]:

@@ -1,4 +1,4 @@
-"""Compare proposers by what their last updates did on average.
+"""Compare proposers by what they did on average in the rounds in which both took part.
 
 Two honest holders of a domain differ by chance, in each round anew; who steers, steers one way. So a liar that lies
 nearer to an honest update than the other honest one does, in every single round, falls behind as rounds add up: what
@@ -6,11 +6,14 @@ differs by chance grows with the root of their number, and what does not with th
 Karimireddy et al., arXiv 2012.10333). There workers send a momentum of their own; here nobody needs to be believed,
 since what was merged is public.
 
-Who was not merged before is known by one update alone, and so looks further off than it is: a new name gains nothing.
+The fewer rounds two have in common, the further apart chance leaves them: a new name gains nothing. And who has a long
+past is no nearer to one without for it: of the two only what they did together counts.
 """
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from math import lcm
 
 import numpy as np
@@ -19,6 +22,9 @@ from numpy.typing import NDArray
 from openflock.update.codec import Update
 from openflock.update.fixed import Factor, GlobalState, Layout
 from openflock.update.geometry import compute_products
+from openflock.update.robust import Compared
+
+Rounds = frozenset[int]
 
 
 @dataclass(frozen=True)
@@ -39,14 +45,26 @@ class Trail:
 
 
 def compare_trails(
-    state: GlobalState, updates: Sequence[Update], earlier: Sequence[Sequence[Update]]
-) -> NDArray[np.object_]:
-    """Compute all inner products of the proposers' mean updates, in one unit, as Python integers.
+    state: GlobalState, updates: Sequence[Update], earlier: Sequence[Mapping[int, Update]], domains: Sequence[int]
+) -> Compared:
+    """Compare the mean updates of each two proposers of a domain, over the rounds in which both were merged and now.
 
-    `earlier` are, for each update, its proposer's of rounds before that trained the same factors; 63 at most.
+    `earlier` are, for each update, its proposer's of rounds before that trained the same factors, by how long ago.
+    All are in one unit, as Python integers; between domains nothing is compared, and all is zero.
     """
-    trails = [Trail((update, *before)) for update, before in zip(updates, earlier, strict=True)]
-    whole = lcm(*(len(trail.updates) for trail in trails))
-    shares = np.array([whole // len(trail.updates) for trail in trails], object)
-    products: NDArray[np.object_] = shares[:, None] * compute_products(state, trails) * shares
-    return products
+    shared: dict[tuple[int, Rounds], list[tuple[int, int]]] = defaultdict(list)
+    for one, other in combinations(range(len(updates)), 2):
+        if domains[one] == domains[other]:
+            both = frozenset(earlier[one].keys() & earlier[other].keys())
+            shared[domains[one], both].append((one, other))
+    whole = lcm(*(len(rounds) + 1 for _, rounds in shared)) ** 2
+    squares, products = (np.zeros((len(updates), len(updates)), object) for _ in range(2))
+    for (_, rounds), pairs in shared.items():
+        members = sorted({place for pair in pairs for place in pair})
+        trails = [Trail((updates[place], *(earlier[place][ago] for ago in sorted(rounds)))) for place in members]
+        found = compute_products(state, trails) * (whole // len(trails[0].updates) ** 2)
+        for pair in pairs:
+            one, other = (members.index(place) for place in pair)
+            squares[pair], squares[pair[::-1]] = found[one, one], found[other, other]
+            products[pair] = products[pair[::-1]] = found[one, other]
+    return Compared(squares, products)
