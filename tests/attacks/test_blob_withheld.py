@@ -1,8 +1,12 @@
 """Fear: bytes that some can fetch and others cannot split the voters, or cost who could not fetch them."""
 
+from dataclasses import dataclass
+
 import pytest
 
 from openflock.audit import audit
+from openflock.node.node import Node
+from openflock.node.reader import Reader
 from openflock.protocol.calls import Confirm
 from openflock.protocol.types import Act, Fault, Outcome, Verdict
 
@@ -74,6 +78,29 @@ def test_who_is_served_by_nobody_is_excused_and_goes_on_from_what_the_others_mer
     assert get_payers(ledger) == {}
     assert count_attestations(ledger) == 2 * len(ROLES) - 1
     assert sum(get_credits(ledger, SKEPTIC).values()) > 0
+
+
+@dataclass
+class Forgetful:
+    """A node that comes to the third round without the first update of the first, and finds nobody who serves it."""
+
+    node: Node
+    author: Node
+    has_lost: bool = False
+
+    def decide(self, state):
+        if state.round.number == 3 and not self.has_lost:
+            self.has_lost, store = True, self.node.reader.store
+            self.node.reader = Reader(store)
+            store.own.locate(self.author.reader.store.brought[0]).unlink()
+        return self.node.decide(state)
+
+
+def test_what_was_merged_before_and_is_served_no_more_is_put_again_by_who_has_it(tmp_path):
+    """Half of the voters lack what a merge is compared with: no round would be merged again, the appeal mends it."""
+    camp = pitch_camp(tmp_path, rounds=3)
+    ledger = play(camp, [*camp.nodes[:2], *(Forgetful(node, camp.nodes[0]) for node in camp.nodes[2:])])
+    assert get_outcomes(ledger) == [Outcome.MERGED] * 3
 
 
 def test_a_withheld_update_is_asked_for_no_more_often_than_there_are_acts(tmp_path):

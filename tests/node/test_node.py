@@ -25,6 +25,7 @@ from openflock.protocol.types import (
     commit_phase,
     open_phase,
 )
+from openflock.protocol.verdict import list_accepted
 
 from ..protocol.helpers import OUTSIDER, make_genesis, mine_past_seed
 from .helpers import JUDGING, get_rows, make_camp
@@ -157,6 +158,27 @@ def test_who_cannot_merge_does_not_attest(camp, tmp_path):
     lost = ledger.state.round.proposals[0].digest
     (camp.reader.store.directory / lost.hex()).unlink()
     assert [node.decide(ledger.state) for node in restart(camp, tmp_path)] == [None] * 3
+
+
+def test_who_is_to_merge_lists_what_it_has_not_read_yet_and_no_more_once_it_has_attested(camp, tmp_path):
+    ledger = play_until(camp.open_ledger(), camp.nodes, Phase.ATTEST)
+    accepted = {ledger.state.round.proposals[slot].digest for slot in list_accepted(ledger.state.round)}
+    fresh = restart(camp, tmp_path)
+    assert {digest for digest, _ in fresh[0].list_wanted(ledger.state)} == accepted
+    assert isinstance(fresh[0].decide(ledger.state), Commit)
+    assert fresh[0].list_wanted(ledger.state) == []
+
+
+def test_what_was_merged_before_holds_up_no_ballot(camp, tmp_path):
+    ledger = camp.open_ledger()
+    while ledger.state.round.number < 3:
+        let_act(ledger, camp.nodes)
+        move_on(ledger)
+    play_until(ledger, camp.nodes, Phase.VOTE)
+    (camp.reader.store.directory / ledger.state.merged[0].proposals[0].digest.hex()).unlink()
+    voter = restart(camp, tmp_path)[0]
+    voter.fetch_ahead(ledger.state)
+    assert isinstance(voter.work(ledger.state, Act.BALLOT), Reveal)
 
 
 def test_what_was_admitted_once_is_merged_though_its_bytes_are_gone(camp):

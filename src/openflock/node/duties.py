@@ -21,6 +21,7 @@ Duty = Callable[[State, int], Call | None]
 TURN = 3  # seconds of the chain's clock, at least, between one keeper's turn and the next ones'
 ACTS = range(Phase.PROPOSE, Phase.FINISHED)  # the phases in which something is committed or opened
 WORKING = [commit_phase(act) for act in Act]  # in which something is computed; to open, a journal is enough
+MERGING = (commit_phase(Act.ATTESTATION), commit_phase(Act.APPEAL))
 AHEAD = (Phase.PUBLISH, Phase.PROBE, Phase.EXPOSE)  # in which a voter has time to fetch what it will judge
 
 
@@ -49,6 +50,8 @@ class Player:
             self.expect(self.node.list_wanted(state))
             self._judge_ahead(state)  # before anything is waited for
             self._fetch_ahead(state)
+        if state.phase in MERGING:
+            self.expect(self.node.list_wanted(state))
         call = self._decide(state, now)
         if call is None and state.phase in AHEAD:
             with self.pace.hurrying(), suppress(BlobMissing, BlobCorrupt, Unreachable, TooLate):

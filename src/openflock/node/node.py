@@ -106,10 +106,10 @@ class Node:
         return None
 
     def fetch_ahead(self, state: State) -> None:
-        """Fetch what this node will judge, what old updates are known by, and the round's sealed rows.
+        """Fetch what this node will judge, the round's sealed rows, and what a merge is compared with.
 
         What was admitted once is remembered, so that a store may fail when the vote begins. Raises BlobMissing,
-        BlobCorrupt or Unreachable if some of it lacks.
+        BlobCorrupt or Unreachable if some of what a ballot needs lacks; what earlier rounds merged can wait.
         """
         if not self._will_judge(state):
             return
@@ -121,7 +121,8 @@ class Node:
                 continue
             except (BlobMissing, BlobCorrupt, Unreachable) as error:
                 failure = error
-        self.reader.recall(base, state.merged)
+        with suppress(BlobMissing, BlobCorrupt, Unreachable):
+            self.reader.recall(base, state.merged)
         if self.examiner and state.phase >= Phase.PROBE:
             self.examiner.fetch_rows(self.reader, state.genesis.rules, state.round.number)
         if failure:
@@ -137,10 +138,17 @@ class Node:
             self.examiner.score_proposals(case)
 
     def list_wanted(self, state: State) -> list[Wanted]:
-        """List the blobs that `fetch_ahead` lacks, and the witnesses'; each may come from somebody else, and slowly."""
+        """List the blobs that this node's next act lacks; each may come from somebody else, and slowly.
+
+        Those of `fetch_ahead` and the witnesses', or what is merged and what that is compared with.
+        """
+        current = state.round
+        if any(state.phase == commit_phase(act) and self.is_due(state, act) for act in (Act.ATTESTATION, Act.APPEAL)):
+            accepted = [current.proposals[slot] for slot in list_accepted(current)]
+            return self.reader.list_missing(self.reader.fetch_state(state.digest), accepted, state.merged)
         if not self._will_judge(state):
             return []
-        current, base = state.round, self.reader.fetch_state(state.digest)
+        base = self.reader.fetch_state(state.digest)
         wanted = self.reader.list_missing(base, self._list_others(current), state.merged)
         if self.examiner and state.phase >= Phase.PROBE:
             wanted += self.examiner.list_missing(current.number)
@@ -273,7 +281,7 @@ class Node:
             merge = self.voter.merge(self.reader, rules, current, state.digest, state.merged)
         except (BlobMissing, BlobCorrupt, Inadmissible):
             return None  # what cannot be merged, or not be told from what is old, cannot be attested
-        self._serve_on(state)
+        self._serve_on(state, act)
         merged = self.outbox.put_stream(merge.stream())
         candidate = decode_state(self.outbox.fetch(merged, self.reader.largest), merged)
         veto = self.voter.is_harmful(self.model, self.reader, rules, state.digest, candidate)
@@ -289,14 +297,19 @@ class Node:
         rules, me = state.genesis.rules, self.identity.address
         return Case(self.model, self.reader, rules, state.round, state.digest, me)
 
-    def _serve_on(self, state: State) -> None:
-        """Put accepted updates that some voter could not fetch where all look.
+    def _serve_on(self, state: State, act: Act) -> None:
+        """Put accepted updates that some voter could not fetch where all look; in an appeal all that a merge needs.
 
-        Who serves only two thirds of the voters, and then keeps silent, would otherwise stall the round for a fee.
+        Who serves only two thirds of the voters, and then keeps silent, would otherwise stall the round for a fee. And
+        who serves no more what was merged before would stall all that come: only a merge moves what is looked back on.
         """
-        current, base = state.round, self.reader.fetch_state(state.digest)
-        for slot in list_accepted(current):
-            if any(get_mark(ballot, slot).flags & Flag.UNAVAILABLE for ballot in current.ballots.values()):
-                update = self.reader.admit(base, current.proposals[slot], state.genesis.rules.norm_ceiling)
-                with suppress(Unreachable):
-                    self.reader.store.put(encode_update(update))
+        current, base, appeals = state.round, self.reader.fetch_state(state.digest), act == Act.APPEAL
+        lacked = [
+            self.reader.admit(base, current.proposals[slot], state.genesis.rules.norm_ceiling)
+            for slot in list_accepted(current)
+            if appeals or any(get_mark(ballot, slot).flags & Flag.UNAVAILABLE for ballot in current.ballots.values())
+        ]
+        lacked += [each.update for each in self.reader.recall(base, state.merged)] if appeals else []
+        for update in lacked:
+            with suppress(Unreachable):
+                self.reader.store.put(encode_update(update))
