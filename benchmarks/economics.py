@@ -33,7 +33,7 @@ from openflock.protocol.recipe import describe_recipe
 SEEDS, ROUNDS = range(100, 120), 1000
 QUICK_SEEDS, QUICK_ROUNDS = range(100, 103), 32
 FIGURES = Figures()
-RECIPE = complete_recipe({})
+RECIPE = complete_recipe({"memory": 0})  # of a recipe only shares and clips count here
 
 Job = tuple[Scenario, int, int]  # with seed and rounds
 

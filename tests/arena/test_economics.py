@@ -26,7 +26,7 @@ from openflock.protocol.types import Phase, Verdict
 
 ROUNDS = 3
 FIGURES = Figures()
-RECIPE = complete_recipe({})
+RECIPE = complete_recipe({"memory": 0})
 BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
 
 

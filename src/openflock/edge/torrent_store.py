@@ -26,7 +26,7 @@ from openflock.protocol.types import Digest
 INTERVAL: Final = 30.0  # seconds between two announcements of a blob
 ABSENCE: Final = 10.0  # seconds without a byte from any peer, after which a blob counts as missing
 ASK: Final = 1.0  # seconds between two questions to the trackers while nothing comes
-FETCHES: Final = 128  # at once: a round has fewer blobs
+FETCHES: Final = 512  # at once: a round, with all that it looks back on, has fewer blobs
 CLOSING: Final = 3.0  # seconds that a fetch has to end when the store is closed
 CLOSED: Final = "the store was closed"
 OUTLINE: Final = ".outline-"

@@ -72,7 +72,7 @@ class Reader:
         return [(each.digest, each.size) for base, each in named if (base, each.digest, each.size) not in self._updates]
 
     def recall(self, state: GlobalState, merged: Sequence[Merged]) -> list[Past]:
-        """Fetch what the rounds comparable to this state's next one merged: old updates are known by it.
+        """Fetch what the rounds comparable to this state's next one merged: by it old updates and proposers are known.
 
         Raises BlobMissing or BlobCorrupt. What a false majority merged, and is no update, is left out.
         """

@@ -195,7 +195,7 @@ class Proposal:
 
 @dataclass(frozen=True)
 class Merged:
-    """What one round merged, and into which state: by that an old update is known when it comes again."""
+    """What one round merged, and into which state: by that old updates are known, and proposers compared."""
 
     base: Digest
     proposals: tuple[Proposal, ...]

@@ -23,6 +23,7 @@ from openflock.protocol.job import MAX_JOB_SIZE, Job, decode_job
 from openflock.protocol.ports import BlobCorrupt, BlobMissing, BlobStore
 from openflock.protocol.rules import Rules
 from openflock.protocol.types import Address, Amount, Digest, Phase, State
+from openflock.update.compress import FORMS
 from openflock.update.merge import count_recalled
 
 GAS_A_ROUND = 2_500_000  # what a node's eight calls of a round take at most
@@ -204,7 +205,8 @@ def check_machine(base: Path, job: Job, config: NodeConfig, directory: Path, rul
     weights, numbers = measure_base(base, job.rank)
     width = 0.6 if config.quantization != "none" else 4 if config.device == "cpu" else 2
     # All that a merge is compared with is fetched at once, by who comes new to a committee.
-    size, fetches = min(rules.max_size, 4 * numbers), rules.proposer_seats * (1 + count_recalled(job.recipe))
+    form, fetches = FORMS[job.recipe.encoding], rules.proposer_seats * (1 + count_recalled(job.recipe))
+    size = min(rules.max_size, numbers * (form.size + 1) // form.block)
     fetched = min(size, FETCHED_PARTS) * fetches
     memory = (weights * width if config.device == "cpu" else 0) + 8 * numbers * CHUNK_STATES + fetched + SPARE
     free = read_free_memory()

@@ -22,6 +22,7 @@ TOGETHER: Final = {
     "recipe.mixing": "aggregator",
     "recipe.aggregator": "aggregator",
     "recipe.faulty": "aggregator",
+    "recipe.memory": "aggregator",
     "recipe.clip": "clip",
 }
 
