@@ -82,7 +82,8 @@ def compare(directory: Path, names: list[str], rounds: int) -> None:
     store, state = load(directory, names)
     updates = [decode_update(state, store.fetch(bytes.fromhex(name), 2**40)) for name in names[1:]]
     ring = updates * (rounds + 1)
-    compare_trails(state, updates, [ring[place + 1 : place + rounds] for place in range(len(updates))])
+    earlier = [{ago: ring[place + ago] for ago in range(1, rounds)} for place in range(len(updates))]
+    compare_trails(state, updates, earlier, [0] * len(updates))
 
 
 ROLES: dict[str, Callable[[Path, list[str]], None]] = {

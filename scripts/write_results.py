@@ -13,8 +13,8 @@ from typing import Any
 
 Cell = Mapping[str, Any]
 TABLES = (
-    "arena", "forgetful", "aimed", "memory", "splits", "sealed", "probe", "defences", "goals", "ablation", "synergy", "scale",
-    "economics",
+    "arena", "forgetful", "aimed", "memory", "splits", "sealed", "probe", "defences", "goals", "ablation", "synergy",
+    "scale", "economics",
 )  # fmt: skip
 GRIDS = {  # what a table is of
     "arena": ("core",),
