@@ -6,7 +6,6 @@ for itself: specialists of other domains are far from one another, and no reason
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from itertools import accumulate, pairwise
 from math import gcd, isqrt, lcm
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openflock.protocol.recipe import Recipe
+from openflock.update.compared import Compared
 from openflock.update.plan import Group, Grouped, Plan
 
 MAX_UPDATES: Final = 2**20
@@ -31,18 +31,6 @@ _ONE: Final = 2**24  # the geometric median's coefficients sum to it
 
 Integers: TypeAlias = NDArray[np.object_]
 Number = TypeVar("Number", int, float)
-
-
-@dataclass(frozen=True)
-class Compared:
-    """What updates are compared by, where it is not what they do by themselves.
-
-    Both (K, K), Python integers in one unit: `products[i, j]` is the inner product of what i and j are compared by,
-    `squares[i, j]` the squared norm of i's part in it. Diagonals do not matter.
-    """
-
-    squares: Integers
-    products: Integers
 
 
 def compute_plan(
@@ -146,19 +134,12 @@ def _cap(weights: Sequence[int], permille: int) -> list[int]:
 
 
 def _clip(factors: Sequence[int], products: Integers, compared: Compared | None) -> Integers:
-    """Give inner products of the clipped updates: where they are compared otherwise, some that have those distances.
-
-    Any matrix has the distances that half of them, negative, has as products. Those of more than two need not be of
-    points anywhere, since each two may be compared by something else.
-    """
+    """Give inner products of the clipped updates, or of what they are compared by."""
+    if compared is not None:
+        return compared.build_products(factors)
     scales = np.array(factors, object)
-    if compared is None:
-        inner: Integers = scales[:, None] * products * scales
-        return inner
-    parts = scales[:, None] ** 2 * compared.squares
-    apart: Integers = 2 * scales[:, None] * compared.products * scales - parts - parts.T
-    np.fill_diagonal(apart, 0)
-    return apart
+    inner: Integers = scales[:, None] * products * scales
+    return inner
 
 
 def _plan_clipped(

@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openflock.update.codec import Update
+from openflock.update.compared import Compared
 from openflock.update.fixed import Factor, GlobalState, Layout
 from openflock.update.geometry import compute_products
-from openflock.update.robust import Compared
 
 Rounds = frozenset[int]
 
