@@ -1,5 +1,6 @@
 # demo: run a real task end to end.   devnet: the same over processes of their own.
-# arena: attacks against defences, resumed.   test: all tests.   check: all that CI runs besides the tests.   bench: figures.
+# arena: attacks against defences, resumed.   check: all that CI runs besides the tests.   bench: figures.
+# test: what CI runs.   test-long: what takes minutes and seldom changes: before a release, and when what it tests does.
 PYTHON ?= python3
 BIN := .venv/bin
 # One thread each: two processes that share two cores are many times slower with more.
@@ -9,7 +10,7 @@ BENCHMARKS := protocol round aggregate exactness reproducible compression evalua
 NETWORK := transfer idle chaos economics
 CLAIMS := synergy scale
 
-.PHONY: demo devnet arena test check bench bench-network claims results contracts clean
+.PHONY: demo devnet arena test test-long check bench bench-network claims results contracts clean
 
 demo: .venv/installed
 	$(BIN)/openflock demo --out runs/demo
@@ -21,8 +22,11 @@ arena: .venv/installed
 	$(BIN)/openflock arena configs/arena_core.toml --out runs/arena --economics benchmarks/results/economics.json
 
 test: .venv/installed .venv-quantized/installed .anvil/installed
-	$(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -q -m "not long" -n 3 --dist loadfile --no-loadscope-reorder
 	PYTHONPATH=.venv-quantized $(BIN)/pytest -q tests/learn/test_quantized.py
+
+test-long: .venv/installed .anvil/installed
+	$(BIN)/pytest -q -m long -n 2
 
 check: .venv/installed
 	$(BIN)/ruff format --check src tests scripts benchmarks

@@ -46,7 +46,7 @@ def measure(key: str) -> tuple[Figures, dict[str, float]]:
         path = Path(directory) / "gas.json"
         command = [sys.executable, "-m", "tests.contracts.gas_table", key, "--json", str(path)]
         run = run_process(command, {"PYTHONPATH": str(ROOT)})
-        return json.loads(path.read_text())[key], {"seconds": run.seconds, "peak_mib": run.peak_mib}
+        return json.loads(path.read_text())["figures"][key], {"seconds": run.seconds, "peak_mib": run.peak_mib}
 
 
 def compute_growth(sizes: Mapping[int, Figures], chapter: str, call: str) -> float:

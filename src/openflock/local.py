@@ -118,7 +118,7 @@ class Workers:
         self, count: int, build: BuildNodes, on_worked: OnWorked | None = None, watch: Watch = watch_nothing
     ) -> None:
         """Start `count` processes; `build`, which must pickle, gives a network's nodes in their order."""
-        self._executor = Executor(count, partial(_settle_in, build))
+        self._executor = Executor(count, partial(_settle_in, build), needs=__name__)
         self._on_worked, self._watch = on_worked, watch
 
     def work(self, state: State, act: Act, places: Sequence[int]) -> list[Opening | None]:

@@ -285,7 +285,7 @@ def kill_at(config_file, out, is_time, delay):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("ledger", ["spec", "evm"])
+@pytest.mark.parametrize("ledger", [pytest.param("spec", marks=pytest.mark.long), "evm"])
 def test_a_run_killed_again_and_again_ends_at_the_digest_of_one_left_alone(call, config_file, tmp_path, ledger):
     config_file.write_text(config_file.read_text().replace('"spec"', f'"{ledger}"').replace("steps = 2", "steps = 12"))
     assert call("simulate", config_file, "--out", tmp_path / "whole")[0] == 0

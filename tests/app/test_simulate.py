@@ -15,6 +15,7 @@ from openflock.edge.blobs import DirectoryStore
 from openflock.edge.journal import Journal
 from openflock.learn.sealed import decode_sealed
 from openflock.learn.skills import generate_rows
+from openflock.learn.train import TrainError
 from openflock.protocol.types import Reason
 
 from .conftest import TABLE
@@ -59,14 +60,21 @@ def test_honest_nodes_search_with_the_rows_that_they_judge_by_and_an_attacker_le
         ]
 
 
+@pytest.mark.slow
 def test_two_holders_of_a_domain_are_paid_once_the_creator_opens_rows(finished, tmp_path):
-    """And with two processes as with one, to the bit."""
+    """And two processes write the log and the blobs that one writes."""
     config = parse_config(TABLE | {"rows": SEALED})
-    one, two = (simulate(config, tmp_path / str(jobs), Console(quiet=True), jobs) for jobs in (1, 2))
-    assert one["digest"] == two["digest"]
-    assert [node["payout"] for node in one["nodes"]] == [node["payout"] for node in two["nodes"]]
+    for jobs in (1, 2):
+        simulate(config, tmp_path / str(jobs), Console(quiet=True), jobs)
     assert count_pay(finished, Reason.PROPOSAL) == 0
     assert count_pay(tmp_path / "1", Reason.PROPOSAL) > 0
+    logs, blobs = zip(*(read_left(tmp_path / jobs) for jobs in "12"), strict=True)
+    assert logs[0] == logs[1]
+    assert blobs[0] == blobs[1]
+
+
+def read_left(run):
+    return (run / "events.jsonl").read_bytes(), {file.name for file in (run / "blobs").iterdir()}
 
 
 def count_pay(run, reason):
@@ -74,6 +82,13 @@ def count_pay(run, reason):
     return sum(
         line["args"]["amount"] for line in lines if line["name"] == "Credited" and line["args"]["reason"] == reason
     )
+
+
+@pytest.mark.slow
+def test_a_training_that_fails_in_another_process_is_told_as_in_ones_own(tmp_path):
+    table = TABLE | {"train": {"steps": 2, "learning_rate": 1e30}}
+    with pytest.raises(TrainError, match="lower the learning rate"):
+        simulate(parse_config(table), tmp_path / "run", Console(quiet=True), jobs=2)
 
 
 def test_what_is_sealed_is_nobody_elses_row(tmp_path):

@@ -19,7 +19,7 @@ from .grids import make_grid
 
 ROOT = Path(__file__).parents[2]
 COMMITTED = sorted((ROOT / "benchmarks" / "results" / "arena").glob("*.jsonl"))  # of configs/arena_NAME.toml
-AGAIN = 4  # files of which a cell is run again
+AGAIN = 1  # files of which a cell is run again
 
 
 def draw_seed():

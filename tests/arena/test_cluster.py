@@ -23,7 +23,7 @@ def test_a_cluster_gives_the_records_that_one_process_gives():
     assert found == {record["cell"]: record for record in alone}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_cell_that_no_machine_can_run_is_one_line():
     cell = pick(make_grid(), "none", "mean")
     nowhere = cell.model_copy(update={"world": cell.world.model_copy(update={"data": "/nowhere"})})

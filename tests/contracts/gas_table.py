@@ -1,7 +1,8 @@
 """The gas table: measured figures, the file that CI compares with, and the page that people read.
 
 `python -m tests.contracts.gas_table` measures everything and writes `gas.json` and `docs/gas.md`; it takes two minutes.
-With keys (numbers of nodes, or "largest") and `--json` it writes the figures of these alone to a file.
+With keys (numbers of nodes, or "largest") and `--json` it writes the figures of these alone to a file. The table names
+the contract that it is of, so that a new one cannot ship with old figures.
 """
 
 import argparse
@@ -9,8 +10,10 @@ import json
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from hashlib import sha256
 from pathlib import Path
 
+from . import chain
 from .gas import FIRST, LARGEST, LATER, PROPOSERS, SIZES, VOTERS, Chapter, Figure, Figures, measure, measure_largest
 
 COMMITTED = Path(__file__).with_name("gas.json")
@@ -42,12 +45,17 @@ never voted or earned before, of whom 4,096 nodes have more.
 # --- The file ------------------------------------------------------------------------------------------------
 
 
+def name_contract() -> str:
+    """Name the contract that ships, by its bytes."""
+    return sha256(chain.load("Task")["bytecode"].encode()).hexdigest()
+
+
 def dump(table: Table) -> str:
     plain = {
         size: {title: {call: asdict(figure) for call, figure in chapter.items()} for title, chapter in figures.items()}
         for size, figures in table.items()
     }
-    return json.dumps(plain, indent=1) + "\n"
+    return json.dumps({"contract": name_contract(), "figures": plain}, indent=1) + "\n"
 
 
 def load(text: str) -> Table:
@@ -55,7 +63,7 @@ def load(text: str) -> Table:
         size: {
             title: {call: Figure(**figure) for call, figure in chapter.items()} for title, chapter in figures.items()
         }
-        for size, figures in json.loads(text).items()
+        for size, figures in json.loads(text)["figures"].items()
     }
 
 

@@ -1,4 +1,4 @@
-"""What ships is what the sources say, and it fits on a chain."""
+"""What ships fits on a chain. That it is what the sources say is checked by `make check`."""
 
 import importlib.util
 import json
@@ -10,12 +10,6 @@ ROOT = Path(__file__).resolve().parents[2]
 SPEC = importlib.util.spec_from_file_location("compile_contracts", ROOT / "scripts" / "compile_contracts.py")
 compiler = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(compiler)
-
-
-@pytest.mark.parametrize("name", compiler.DEPLOYABLES)
-def test_compiled_files_match_the_sources(name):
-    shipped = (compiler.COMPILED / f"{name}.json").read_text()
-    assert shipped == compiler.render(compiler.compile_contract(name)), "run scripts/compile_contracts.py"
 
 
 @pytest.mark.parametrize("name", compiler.DEPLOYABLES)

@@ -1,6 +1,6 @@
 """A task as full as it can be, on the contract and the specification at once.
 
-It takes most of a minute, nearly all of it for 4,096 joins, and so is a file of its own, which another process can run.
+It takes minutes, nearly all of them for 4,096 joins.
 """
 
 import pytest
@@ -10,6 +10,6 @@ from openflock.protocol.types import MAX_NODES
 from .gas_table import check, measure_key
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_full_task_is_as_specified_and_burns_no_more_than_the_table_says():
     check(str(MAX_NODES), measure_key(str(MAX_NODES)))

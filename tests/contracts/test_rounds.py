@@ -153,13 +153,13 @@ def test_a_seed_is_captured_at_every_age(age):
     assert get_phases(pair)[-1] == Phase.PROPOSE
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_large_committees_of_many_minds_end_as_in_the_specification(seed):
-    chance = Random(seed)
-    crowd = [make_address(f"node {i}") for i in range(chance.choice([16, 33, 60]))]
+@pytest.mark.parametrize("nodes", [16, 33])
+def test_large_committees_of_many_minds_end_as_in_the_specification(nodes):
+    chance = Random(nodes)
+    crowd = [make_address(f"node {i}") for i in range(nodes)]
     times = dict.fromkeys(("gather", "propose", "publish", "vote", "reveal", "attest", "confirm"), 500)
     seats = {"proposer_seats": 16, "voter_seats": 32, "domains": 4, "domain_quorum": 1000}
-    pair = Pair(make_genesis(**times, **seats, unbonding=50_000), seed=bytes([seed]))
+    pair = Pair(make_genesis(**times, **seats, unbonding=50_000), seed=bytes([nodes]))
     pair.submit(Fund(CREATOR, 10**9))
     for node in crowd:
         pair.submit(Join(node, chance.randrange(4), chance.randrange(STAKE, 5 * STAKE)))
@@ -175,7 +175,7 @@ def test_large_committees_of_many_minds_end_as_in_the_specification(seed):
         absent={Act.BALLOT: crowd[:2], Act.ATTESTATION: crowd[4:6]},
         hiding={Act.UPDATE: crowd[2:3], Act.BALLOT: crowd[3:4]},
     )
-    for _ in range(3):
+    for _ in range(2):
         play_round(pair, play)
         pair.check()
     assert Outcome.MERGED in [event.outcome for event in get_events(pair, Settled)]

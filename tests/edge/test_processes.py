@@ -1,3 +1,4 @@
+import ast
 import os
 import signal
 import subprocess
@@ -72,6 +73,25 @@ def test_an_executor_left_by_an_exception_ends_its_processes_and_no_others(first
             raise ZeroDivisionError
         assert await_end(worker)
         assert other.submit(os.getpid).result() == spared
+
+
+NEEDY = """
+import os, sys
+from openflock.edge.processes import Executor
+def look():
+    return os.getppid(), "wave" in sys.modules
+if __name__ == "__main__":
+    with Executor(2, needs="wave") as executor:
+        print({done.result() for done in [executor.submit(look) for _ in range(20)]})
+"""
+
+
+@only_linux
+def test_what_an_executor_needs_is_imported_once_for_all_its_processes(tmp_path):
+    path = tmp_path / "starter.py"
+    path.write_text(NEEDY)
+    found = ast.literal_eval(subprocess.run([sys.executable, path], stdout=subprocess.PIPE, check=True).stdout.decode())
+    assert [has for _, has in found] == [True]
 
 
 @pytest.mark.parametrize("state", ["deaf", "stopped"])

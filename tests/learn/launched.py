@@ -21,7 +21,7 @@ def make_rows(count, split):
 
 
 def work(base, out, **settings):
-    """Judge, train, judge again. 5 rows a step and 7 to judge: neither number divides by two."""
+    """Judge, train, judge again. 5 rows a step and 7 to judge: neither number divides by three."""
     model = load_model(base)
     state = initial_state(model.layout, b"sharded")
     model.load_state(state)
@@ -30,7 +30,7 @@ def work(base, out, **settings):
     learned = train(model, state, make_rows(32, "train"), TrainSettings(steps=5, batch_size=5, **settings), seed=1)
     after = compute_loss(model, judged)
     matches = match_answers(model, judged)
-    answers = generate_all(model, [judged[0].messages], max_new_tokens=8)  # one row for two processes
+    answers = generate_all(model, [judged[0].messages], max_new_tokens=8)  # fewer rows than processes
     np.savez(out, before=before, after=after, matches=matches, answers=answers, **learned["B"])
 
 

@@ -20,7 +20,7 @@ def make(out, script=SCRIPT):
     )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_script_makes_a_base_again_to_the_byte(base_path, tmp_path):
     make(tmp_path / "one")
     make(tmp_path / "two")
@@ -34,7 +34,7 @@ def test_the_script_makes_a_base_again_to_the_byte(base_path, tmp_path):
     assert isinstance(generate(model, (("user", "Reverse: kitab"),), max_new_tokens=3), str)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_arenas_script_makes_the_files_of_its_base(base_path, tmp_path):
     shipped = base_path.parent / "arena_base"
     make(tmp_path / "arena", SCRIPT.with_name("make_arena_base.py"))

@@ -69,6 +69,6 @@ def run_in_processes(cells: Sequence[Cell], jobs: int) -> Iterator[Record]:
         yield from map(run_cell, cells)
         return
     # Whatever ends this, an interrupt above all, does not wait for cells that take minutes: they run again.
-    with Executor(min(jobs, len(cells))) as executor:
+    with Executor(min(jobs, len(cells)), needs=__name__) as executor:
         for done in as_completed([executor.submit(run_cell, cell) for cell in cells]):
             yield done.result()

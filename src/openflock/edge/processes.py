@@ -70,11 +70,20 @@ def get_start(pid: int) -> float | None:
 
 
 class Executor(ProcessPoolExecutor):
-    """Processes that run functions of ours, in our own group; they leave a Ctrl-C to us, and end with us."""
+    """Processes that run functions of ours, in our own group; they leave a Ctrl-C to us, and end with us.
 
-    def __init__(self, count: int, prepare: Callable[[], object] | None = None) -> None:
-        """Let each of `count` processes first call `prepare`, which must pickle."""
-        super().__init__(count, multiprocessing.get_context("spawn"), _start_work, (prepare,))
+    They are forks of a process that has imported what they need and nothing else: the libraries of a model take ten
+    seconds of a processor to import, and hundreds of MiB, once for all of them.
+    """
+
+    def __init__(self, count: int, prepare: Callable[[], object] | None = None, *, needs: str = __name__) -> None:
+        """Let each of `count` processes first call `prepare`, which must pickle; `needs` names a module to import.
+
+        The first executor of a program says what is imported beforehand; the others' processes do it themselves.
+        """
+        context = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
+        context.set_forkserver_preload([needs])
+        super().__init__(count, context, _start_work, (prepare,))
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """Wait for what was submitted; after an exception end the processes at once, whatever they are at."""

@@ -29,8 +29,8 @@ from openflock.protocol.calls import Fund
 PASSWORD = "a word that nobody guesses"
 DOMAINS = ("reverse", "shift")
 RULES = {
-    "rounds": 1, "gather": 30, "propose": 120, "publish": 60, "probe": 2, "expose": 10, "vote": 120, "reveal": 60,
-    "attest": 120, "confirm": 60, "tolerance": 2000, "unbonding": 900,
+    "rounds": 1, "gather": 8, "max_tries": 50, "propose": 120, "publish": 60, "probe": 2, "expose": 10, "vote": 120,
+    "reveal": 60, "attest": 120, "confirm": 60, "tolerance": 2000, "unbonding": 900,
 }  # fmt: skip
 SETTINGS = "held_out = 8\n[train]\nsteps = 2\nbatch_size = 4\n"
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "160"}
