@@ -54,16 +54,19 @@ results: .venv/installed
 contracts: .venv/installed
 	$(BIN)/python scripts/compile_contracts.py
 
-# torch comes first: its CPU build is pinned, so that nothing after it pulls another.
+# A pip of today, which resolves in a quarter of the time of Debian's, and no bytecode but of what is ever imported:
+# together a minute and not four. torch comes first: its CPU build is pinned, so that nothing after it pulls another.
+INSTALL := pip install --quiet --disable-pip-version-check --no-compile
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --editable '.[dev]'
+	$(BIN)/$(INSTALL) --upgrade pip
+	$(BIN)/$(INSTALL) -c constraints.txt torch
+	$(BIN)/$(INSTALL) -c constraints.txt --editable '.[dev]'
 	touch $@
 
 # bitsandbytes lives beside the environment, not in it: peft would import it at every start.
 .venv-quantized/installed: .venv/installed constraints.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt --upgrade --target .venv-quantized bitsandbytes
+	$(BIN)/$(INSTALL) --no-deps -c constraints.txt --upgrade --target .venv-quantized bitsandbytes
 	touch $@
 
 # A development chain; its package holds the binary. Without npm the tests that need it are skipped.
@@ -77,13 +80,13 @@ ANVIL := 1.7.1
 # Rivals live apart: what they pin is none of ours.
 .venv-rivals/installed: benchmarks/rivals.txt
 	$(PYTHON) -m venv .venv-rivals
-	.venv-rivals/bin/pip install --quiet --disable-pip-version-check -r benchmarks/rivals.txt
+	.venv-rivals/bin/$(INSTALL) -r benchmarks/rivals.txt
 	touch $@
 
 # An older numpy, to see that digests do not depend on it.
 .venv-older/installed: benchmarks/older.txt
 	$(PYTHON) -m venv .venv-older
-	.venv-older/bin/pip install --quiet --disable-pip-version-check -r benchmarks/older.txt
+	.venv-older/bin/$(INSTALL) -r benchmarks/older.txt
 	touch $@
 
 clean:
