@@ -54,8 +54,10 @@ results: .venv/installed
 contracts: .venv/installed
 	$(BIN)/python scripts/compile_contracts.py
 
-# A pip of today, which resolves in a quarter of the time of Debian's, and no bytecode but of what is ever imported:
-# together a minute and not four. torch comes first: its CPU build is pinned, so that nothing after it pulls another.
+# A pip of today, which resolves in a quarter of the time of Debian's, and no bytecode but of what is ever imported, which
+# must then be written, whatever the machine says: to compile the libraries at each start takes fifteen seconds more.
+# torch comes first: its CPU build is pinned, so that nothing after it pulls another.
+unexport PYTHONDONTWRITEBYTECODE
 INSTALL := pip install --quiet --disable-pip-version-check --no-compile
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

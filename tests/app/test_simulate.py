@@ -36,6 +36,7 @@ def test_a_committee_that_is_weak_is_named(tmp_path):
     assert "weak: voter_seats = 3: 30 % of the stake gets half of the votes" in " ".join(said.getvalue().split())
 
 
+@pytest.mark.long
 def test_to_search_where_there_is_nothing_to_find_changes_no_bit(tmp_path):
     table = TABLE | {"rows": TABLE["rows"] | {"held_out": 12}}  # as many to search with as to be sure by
     bare, searched = (

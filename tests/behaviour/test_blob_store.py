@@ -17,7 +17,7 @@ from .stores import KINDS, Http, list_files
 
 DATA = bytes(range(256)) * 40
 DIGEST = sha256(DATA).digest()
-EXAMPLES = dict.fromkeys(KINDS, 30) | {"torrent": 5}  # a peer is connected to within a second
+EXAMPLES = dict.fromkeys(KINDS, 30) | {"s3": 10, "torrent": 5}  # a peer is connected to within a second
 
 
 @pytest.fixture(params=[pytest.param(kind, marks=pytest.mark.slow if kind == "torrent" else ()) for kind in KINDS])

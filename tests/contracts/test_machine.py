@@ -19,4 +19,4 @@ class PairMachine(TaskMachine):
         self.ledger.check()
 
 
-TestPair = search(PairMachine, examples=20, steps=25, shrinks=False)
+TestPair = search(PairMachine, examples=15, steps=25, shrinks=False)

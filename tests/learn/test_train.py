@@ -192,7 +192,7 @@ def test_training_one_skill_visibly_helps_it(model, start):
     assert compute_accuracy(model, judged) > accuracy + 0.1
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_merging_four_nodes_of_four_skills_helps_all_four_in_every_round(model, start):
     skills = ("reverse", "sort", "upper", "shift")
     rows = {skill: make_rows(skill, 400) for skill in skills}
