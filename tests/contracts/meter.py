@@ -46,9 +46,6 @@ class Meter(Pair):
             self.spent[name].append(self._weigh(call))
         return logs, refusal
 
-    def _check_account(self, account: Address) -> None:
-        """Look at no account: the tests of rounds do, and 4,096 nodes would take half as long again."""
-
     def _equip(self, account: Address) -> None:
         """Give an account its first tokens, and let the task take them."""
         if account not in self._equipped:

@@ -19,4 +19,9 @@ class PairMachine(TaskMachine):
         self.ledger.check()
 
 
+class LongerMachine(PairMachine):
+    """The same, searched four times as far."""
+
+
 TestPair = search(PairMachine, examples=15, steps=25, shrinks=False)
+TestPairLonger = pytest.mark.long(search(LongerMachine, examples=60, steps=25, shrinks=False))

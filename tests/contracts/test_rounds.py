@@ -153,7 +153,7 @@ def test_a_seed_is_captured_at_every_age(age):
     assert get_phases(pair)[-1] == Phase.PROPOSE
 
 
-@pytest.mark.parametrize("nodes", [16, 33])
+@pytest.mark.parametrize("nodes", [16, 33, pytest.param(60, marks=pytest.mark.long)])
 def test_large_committees_of_many_minds_end_as_in_the_specification(nodes):
     chance = Random(nodes)
     crowd = [make_address(f"node {i}") for i in range(nodes)]
@@ -175,7 +175,7 @@ def test_large_committees_of_many_minds_end_as_in_the_specification(nodes):
         absent={Act.BALLOT: crowd[:2], Act.ATTESTATION: crowd[4:6]},
         hiding={Act.UPDATE: crowd[2:3], Act.BALLOT: crowd[3:4]},
     )
-    for _ in range(2):
+    for _ in range(3):
         play_round(pair, play)
         pair.check()
     assert Outcome.MERGED in [event.outcome for event in get_events(pair, Settled)]

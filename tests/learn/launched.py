@@ -21,7 +21,7 @@ def make_rows(count, split):
 
 
 def work(base, out, **settings):
-    """Judge, train, judge again. 5 rows a step and 7 to judge: neither number divides by three."""
+    """Judge, train, judge again. 5 rows a step and 7 to judge: neither number divides by two or three."""
     model = load_model(base)
     state = initial_state(model.layout, b"sharded")
     model.load_state(state)

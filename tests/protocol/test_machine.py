@@ -1,3 +1,3 @@
 from .machine import TaskMachine, search
 
-TestSpec = search(TaskMachine, examples=75, steps=30)
+TestSpec = search(TaskMachine, examples=150, steps=30)
