@@ -44,7 +44,7 @@ def test_every_grid_that_ships_can_be_read(path):
         ("defences.ours.recipe={ speed = 1 }", "recipe.speed: no such field"),
         ("attacks.badnets.delta='nothing'", "no attack 'nothing'"),
         ("attacks.badnets.blob='nothing'", "no blob 'nothing'"),
-        ("attacks.boosted.options={ factors = 2 }", "unexpected keyword argument 'factors'"),
+        ("attacks.badnets={ delta = 'boost', options = { factors = 2 } }", "unexpected keyword argument 'factors'"),
         ("defences.odd={}", "no rule 'odd'"),
         ("report.triggers=['nothing']", "no 'nothing'"),
         ("attacks.badnets.leave=40", "attacks.badnets.leave: 40, of"),
@@ -94,7 +94,7 @@ def test_the_smoke_grid_runs_resumes_and_reports(call, tmp_path):
     assert code == 0
     assert "Goals" in text
     lines = (out / "runs.jsonl").read_text().splitlines()
-    assert len(lines) == len(list_cells(load_grid(SMOKE))) == 20
+    assert len(lines) == len(list_cells(load_grid(SMOKE))) == 14
     assert json.loads((out / "summary.json").read_text())["goals"]
     assert list((out / "figures").glob("*.png"))
     page = (out / "report.html").read_text()

@@ -45,7 +45,12 @@ RECIPES = {
 RECIPES["the same at a rate that falls"] = [*RECIPES["both factors, gradients, Adam outside"], "recipe.decay=3277"]
 
 
-@pytest.mark.parametrize("name", RECIPES)
+SELDOM = {"few bytes, rests, momentum", "Krum of mixed neighbours", "median of sparse updates", "geometric median"}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.long] if name in SELDOM else []) for name in RECIPES]
+)
 def test_a_task_of_any_recipe_merges_and_is_audited(config_file, tmp_path, name):
     config, run = load_config(config_file, RECIPES[name]), RunDirectory(tmp_path / "run")
     summary = simulate(config, run.path, Console(quiet=True))

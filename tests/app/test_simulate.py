@@ -62,6 +62,7 @@ def test_honest_nodes_search_with_the_rows_that_they_judge_by_and_an_attacker_le
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_two_holders_of_a_domain_are_paid_once_the_creator_opens_rows(finished, tmp_path):
     """And two processes write the log and the blobs that one writes."""
     config = parse_config(TABLE | {"rows": SEALED})

@@ -166,10 +166,8 @@ class TestProcesses:
         assert "all nodes and the audit hold it" in call("devnet", "status", "--out", out)[1]
         assert "holds a devnet, finished" in refuse("devnet", "up", "--out", out)
 
-    @pytest.mark.parametrize(
-        "number",
-        [*(pytest.param(number, marks=pytest.mark.long) for number in (signal.SIGINT, signal.SIGTERM)), signal.SIGKILL],
-    )
+    @pytest.mark.long
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
     def test_whoever_ends_it_ends_all_that_it_started(self, call, tmp_path, number):
         out = tmp_path / "out"
         process = start(out, "--nodes", "3", "--rounds", "20")  # so many that no signal of a slow machine is late
