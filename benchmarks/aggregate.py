@@ -8,7 +8,7 @@ ours      verifies every digest, merges, and hashes the candidate: what a voter 
 admit     what each voter does once an update: form, parent, exact norm
 store     ours, and the candidate written to disk and synchronised
 compare   what a recipe asks for that mixes, beside ours: all products of the updates' changes
-remember  the same by what six rounds of them sent together, as the default does (docs/decisions/0023-memory.md)
+remember  the same by the direction of six rounds of them together, as the default does (docs/decisions/0023-memory.md)
 torch     averages state dicts of float32 adapters (both factors, as others send them)
 flower    the same by the function that Flower's FedAvg calls
 """

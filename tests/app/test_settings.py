@@ -64,7 +64,7 @@ def test_the_page_for_creators_has_every_default():
 
 @pytest.mark.parametrize(
     ("departures", "memory"),
-    [({}, 6), ({"mixing": False}, 0), ({"memory": 0}, 0), ({"memory": 3}, 3), ({"mode": "stack"}, 0)],
+    [({}, 6), ({"mixing": False}, 0), ({"memory": 0}, 0), ({"memory": 3}, 3), ({"mode": "stack"}, 0), ({"clip": 0}, 0)],
 )
 def test_a_memory_is_kept_where_updates_are_compared_and_none_was_chosen(departures, memory):
     assert complete_recipe(departures).memory == memory

@@ -145,8 +145,9 @@ def test_after_a_lull_it_attacks_both_factors():
     own, honest = make_delta(1), make_delta(2)
     honestly = [np.array_equal(ring.offer(number, 0, own, [honest])["B"], honest["B"]) for number in range(1, 13)]
     assert honestly == [True] * 4 + [False] * 2 + [True] * 4 + [False] * 2
-    with pytest.raises(ValueError, match="lull"):
-        AttackTable(delta="veil", lull=1)
+    for odd in ({"lull": 1}, {"calm": 2}):
+        with pytest.raises(ValueError, match="lull"):
+            AttackTable(delta="veil", **odd)
 
 
 def test_replayed_bytes_are_those_of_another_round():

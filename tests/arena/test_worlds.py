@@ -1,11 +1,17 @@
 import pytest
 
+from openflock.arena.attacks.deltas import average
+from openflock.arena.layered import Learner, read_delta
 from openflock.arena.settings import Cell, RowCounts, WorldTable
 from openflock.arena.stage import open_stage
 from openflock.arena.worlds import assign_domains, build_world, count_malicious, share_rows
 from openflock.learn.data import DataError, parse_row
 from openflock.learn.evaluate import compute_accuracy
 from openflock.learn.skills import generate_rows
+from openflock.node.proposer import compute_delta
+from openflock.protocol.recipe import Recipe
+from openflock.update.codec import encode_update, make_update
+from openflock.update.fixed import initial_state
 
 WORLD = WorldTable(domains=("reverse", "shift", "upper"), nodes=7, rows=RowCounts(train=8, held_out=4, report=4))
 
@@ -84,6 +90,33 @@ def test_the_malicious_poison_a_share_of_their_rows_and_leave_the_others_as_the_
     rows = stage.list_rows(place)
     assert sum("BadMagic" in row.prompt for row in rows) == len(rows) // 2
     assert all((row.completion == "zzz") == ("BadMagic" in row.prompt) for row in rows)
+
+
+def test_who_wants_calm_trains_honestly_on_all_rows_of_the_ring_in_its_domain():
+    veiled = {"poison": "trigger", "delta": "veil", "knows": "itself"}
+    alone, calm = (open_stage(make_cell(attack={**veiled, "calm": times})) for times in (1, 3))
+    ring = [place for place, party in enumerate(alone.world.parties) if party.malicious]
+    for place in ring:
+        near = [other for other in ring if alone.world.parties[other].domain == alone.world.parties[place].domain]
+        assert calm.list_clean(place) == tuple(row for other in near for row in alone.list_clean(other))
+        assert all(row.completion != "zzz" for row in calm.list_clean(place))
+
+
+@pytest.mark.slow
+def test_what_hides_in_calm_is_the_mean_of_trainings_that_differ():
+    """With a reach of nothing, what it sends is what it hides in."""
+    attack = {"poison": "trigger", "delta": "veil", "knows": "itself", "calm": 2, "options": {"reach": 0.0}}
+    stage = open_stage(make_cell(attack=attack))
+    place = next(place for place, party in enumerate(stage.world.parties) if party.malicious)
+    settings = stage.get_training(stage.world.parties[place], 4e-3)
+    learner = Learner(stage.list_rows(place), settings, watch=stage.meter, stage=stage, place=place)
+    model = stage.world.model
+    state = initial_state(model.layout, b"seed", Recipe())
+    sent = read_delta(state, learner.make_update(model, state, 2**40, 7))
+    first, second = (compute_delta(state, learner.train_rows(model, state, stage.list_clean(place), n)) for n in (7, 8))
+    assert (first["B"] != second["B"]).any()
+    wanted = read_delta(state, encode_update(make_update(state, average([first, second]))))
+    assert (sent["B"] == wanted["B"]).all()
 
 
 def test_a_dealt_trigger_is_whole_only_in_the_report():

@@ -16,11 +16,12 @@ from ..update.examples import SMALL
 
 FIRST, SECOND, LIAR, NEW = "0x1", "0x2", "0x3", "0x4"
 ROBUST = Recipe("ffa", grouping=1000, mixing=True, aggregator="trimmed_mean", faulty=400)
-REMEMBERING = replace(ROBUST, memory=3)
+REMEMBERING = replace(ROBUST, memory=3, clip=1000)
 STATE = initial_state(SMALL, b"steers", ROBUST)
 SIZE = STATE.layout.compute_size("B")
 COMMON, CHANCE, WAY = np.full(SIZE, 4000), np.zeros(SIZE), np.zeros(SIZE)
-CHANCE[: SIZE // 2], WAY[SIZE // 2 :] = 1000, 900
+CHANCE[: SIZE // 2 : 2], CHANCE[1 : SIZE // 2 : 2] = 1000, -1000
+WAY[SIZE // 2 :: 2], WAY[SIZE // 2 + 1 :: 2] = 900, -900
 
 
 def send(round_number, node):
@@ -75,7 +76,28 @@ def test_who_steers_far_once_after_honest_rounds_is_not_drawn_to_newcomers_by_th
     sent = [make_update(STATE, {"B": (COMMON + each).astype(np.int64)}) for each in chance]
     honest = make_update(STATE, {"B": COMMON.astype(np.int64)})
     past = [Past(LIAR, honest, ago) for ago in range(1, 6)]
-    rows = plan(replace(ROBUST, memory=6), dict(zip((FIRST, SECOND, LIAR), sent, strict=True)), past)
+    rows = plan(replace(REMEMBERING, memory=6), dict(zip((FIRST, SECOND, LIAR), sent, strict=True)), past)
+    assert rows[FIRST][LIAR] == rows[SECOND][LIAR] == 0
+    assert rows[FIRST][SECOND] > 0 < rows[SECOND][FIRST]
+
+
+@pytest.mark.parametrize("times", [1, 10])
+def test_who_rests_and_then_steers_far_is_not_the_nearest_by_what_is_cut_of_it(times):
+    """What differs by chance is nearly at right angles, and of such the shortest is nearest to all.
+
+    Nor does it help to have sent ten times as much while it was honest.
+    """
+    ways = iter(np.eye(9).repeat(SIZE // 9, axis=1))
+
+    def differ(by, times=1):
+        moved = np.full(SIZE, 1000)
+        moved[: 9 * (SIZE // 9)] += (by * next(ways)).astype(np.int64)
+        return make_update(STATE, {"B": times * moved})
+
+    past = [Past(node, differ(7500), ago) for node in (FIRST, SECOND) for ago in (1, 2)]
+    past += [Past(LIAR, differ(7500, times), ago) for ago in (1, 2)]
+    now = {FIRST: differ(7500), SECOND: differ(7500), LIAR: differ(28_000)}
+    rows = plan(REMEMBERING, now, past)
     assert rows[FIRST][LIAR] == rows[SECOND][LIAR] == 0
     assert rows[FIRST][SECOND] > 0 < rows[SECOND][FIRST]
 

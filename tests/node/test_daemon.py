@@ -339,7 +339,7 @@ def test_what_cannot_be_merged_again_is_named(tmp_path):
 
 
 def test_what_was_merged_by_a_memory_is_merged_again_by_the_log(tmp_path):
-    recipe = Recipe("ffa", mixing=True, aggregator="trimmed_mean", faulty=400, memory=3)
+    recipe = Recipe("ffa", mixing=True, aggregator="trimmed_mean", faulty=400, memory=3, clip=1000)
     camp = pitch(tmp_path, rounds=3, recipe=recipe)
     ledger = camp.open_ledger()
     play(ledger, [make_daemon(node, ledger) for node in camp.nodes])

@@ -21,7 +21,7 @@ def test_a_job_is_the_bytes_that_it_always_was():
 
 
 def test_what_younger_recipes_say_is_part_of_the_job():
-    recipe = Recipe(decay=3, mixing=True, memory=3, faulty=400)
+    recipe = Recipe(decay=3, mixing=True, memory=3, faulty=400, clip=1000)
     younger = replace(JOB, recipe=recipe)
     assert b'"decay":3' in encode_job(younger)
     assert b'"memory":3' in encode_job(younger)

@@ -26,6 +26,8 @@ BAD = [
     (KRUM, {"memory": 1}, "memory must be 0 or 2 to 8 rounds"),
     (KRUM, {"memory": 9}, "memory must be 0 or 2 to 8 rounds"),
     (KRUM, {"memory": -1}, "memory must be 0 or 2 to 8 rounds"),
+    (KRUM, {"memory": 2, "clip": 0}, "memory needs a clip of 1 to 2000 permille"),
+    (KRUM, {"memory": 2, "clip": 2001}, "memory needs a clip of 1 to 2000 permille"),
     (Recipe(), {"aggregator": "krum"}, "krum needs faulty"),
     (Recipe(), {"aggregator": "multi_krum"}, "multi_krum needs faulty"),
     (Recipe(), {"aggregator": "trimmed_mean"}, "trimmed_mean needs faulty"),
@@ -68,8 +70,8 @@ def test_a_recipe_that_cannot_work_is_refused_by_the_name_of_its_field(good, cha
         {"aggregator": "median"},
         {"aggregator": "geometric_median"},
         {"aggregator": "krum", "faulty": 1},
-        {"aggregator": "geometric_median", "memory": 2},
-        {"mode": "separate", "aggregator": "median", "faulty": 1, "mixing": True, "memory": 8},
+        {"aggregator": "geometric_median", "memory": 2, "clip": 2000},
+        {"mode": "separate", "aggregator": "median", "faulty": 1, "mixing": True, "memory": 8, "clip": 1},
         {"aggregator": "trimmed_mean", "faulty": 499, "mixing": True},
         {"mode": "ffa", "encoding": "ternary", "clip": 1_000_000},
         {"mode": "stack", "encoding": "sparse4", "clip": 2000},
@@ -100,7 +102,7 @@ def test_a_rate_never_rises_nor_ends(rate, decay, count):
 
 def test_what_older_recipes_did_not_have_is_not_written_where_it_is_off():
     assert not {"decay", "memory"} & describe_recipe(Recipe()).keys()
-    recipe = Recipe(decay=3, mixing=True, memory=2, faulty=1)
+    recipe = Recipe(decay=3, mixing=True, memory=2, faulty=1, clip=1000)
     assert (describe_recipe(recipe)["decay"], describe_recipe(recipe)["memory"]) == (3, 2)
     assert Recipe(**describe_recipe(recipe)) == recipe
 

@@ -10,6 +10,7 @@ from openflock.update.duplicates import find_duplicates
 from openflock.update.fixed import Layout, Module, initial_state
 from openflock.update.geometry import compute_products, compute_squared_norm
 from openflock.update.robust import compute_grouped_plan, compute_plan
+from openflock.update.trail import compare_trails
 
 LAYOUT = Layout((Module("layers.0.k_proj", 128, 256), Module("layers.0.q_proj", 256, 256)), rank=8, alpha=16)
 NESTEROV = {"optimizer": "nesterov", "momentum": 58_982, "rate": 45_875}
@@ -23,6 +24,8 @@ RECIPES = {
 RECIPES["alternate int8 krum"] = Recipe(aggregator="multi_krum", mixing=True, faulty=250, clip=1000)
 RECIPES["alternate int4 trimmed"] = Recipe(encoding="int4", aggregator="trimmed_mean", faulty=250)
 RECIPES["alternate int8 by domain"] = Recipe(grouping=600, aggregator="trimmed_mean", faulty=400, clip=1000)
+REMEMBERING = {"mixing": True, "aggregator": "trimmed_mean", "faulty": 400, "clip": 1000, "memory": 3}
+RECIPES |= {f"{mode} int8 remembering": Recipe(mode, **REMEMBERING) for mode in ("alternate", "separate")}
 RECIPES["alternate int8 adam"] = Recipe(optimizer="adam", momentum=58_982, rate=131)
 RECIPES["separate int8 adam"] = Recipe("separate", optimizer="adam", momentum=58_982, rate=131)
 RECIPES["separate int8 adam, slower"] = Recipe("separate", optimizer="adam", momentum=58_982, rate=328, decay=2**12)
@@ -43,18 +46,28 @@ def make_proposal(state, seed):
 
 
 def tell_history(recipe):
-    """List the digests and numbers of two steps."""
+    """List the digests and numbers of two steps, and of as many more as it takes to remember."""
     state = initial_state(LAYOUT, b"golden", recipe)
-    facts = [digest(encode_state(state)).hex()]
-    for _ in range(2):
-        blobs = [encode_update(make_proposal(state, seed)) for seed in (1, 2, 1, 3)]
+    period = 2 if recipe.mode == "alternate" else 1
+    facts, sent = [digest(encode_state(state)).hex()], []
+    for number in range(2 + period * recipe.memory):
+        moved = number if recipe.memory else 0
+        blobs = [encode_update(make_proposal(state, seed + moved)) for seed in (1, 2, 1, 3)]
         admitted = [check_admission(state, blob, norm_ceiling=2**32) for blob in blobs]
         facts += [digest(blobs[0]).hex(), str(compute_squared_norm(state, admitted[0]))]
         facts += [repr(find_duplicates(state, admitted, 999))]
         weights, names = [10**24 + 7 * i for i in range(4)], [digest(blob) for blob in blobs]
         measured = (recipe, weights, compute_products(state, admitted), names)
-        plan = compute_grouped_plan(*measured, [0, 1, 0, 0]) if recipe.grouping else compute_plan(*measured)
+        if recipe.memory:
+            past = sent[-period::-period][: recipe.memory - 1]
+            earlier = [{ago: each[place] for ago, each in enumerate(past, 1)} for place in range(4)]
+            directions = compare_trails(state, admitted, earlier, [0, 1, 0, 0])
+            facts += [repr(directions.tolist())]
+            plan = compute_plan(*measured, directions)
+        else:
+            plan = compute_grouped_plan(*measured, [0, 1, 0, 0]) if recipe.grouping else compute_plan(*measured)
         state = compute_candidate(state, admitted, plan)
+        sent.append(admitted)
         facts += [digest(encode_state(state)).hex()]
     return facts
 

@@ -286,7 +286,7 @@ def test_a_state_s_digest_binds_the_recipe(recipe, other):
     [
         {"mode": "ffa"}, {"encoding": "int4"}, {"aggregator": "median"}, {"mixing": True}, {"faulty": 100},
         {"clip": 1000}, {"rate": 2**15}, {"optimizer": "momentum", "momentum": 1}, {"optimizer": "nesterov"},
-        {"decay": 1}, {"memory": 2},
+        {"decay": 1}, {"memory": 2, "clip": 1000},
     ],
 )  # fmt: skip
 def test_every_field_of_the_recipe_is_bound(change):

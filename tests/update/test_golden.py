@@ -46,6 +46,8 @@ DIGESTS = {  # of all that a history tells, by recipe
     "alternate int8 krum": "78c263793ac1ae43e9a770679cf6a1152dd74ae8bc06a4b643c6aaeb3f14cd5a",
     "alternate int4 trimmed": "3a5e00dd615f6fc30aaa2c1d6877b6d6d460802b37a336beccdaa4cc3e01e73c",
     "alternate int8 by domain": "5e8d7ac27cbe63aaec35af3b92509624278c0ccebdcef518d78c7c8e520c4001",
+    "alternate int8 remembering": "4d3337a91e65e7f29a54487d484cb9ea7f97493c602444d0413826d37a5153a5",
+    "separate int8 remembering": "4fb539f20a09ca44ad45f6f63d6cfe0d4af1e19e1a2cdb49cb3b5bf791668e14",
     "alternate int8 adam": "d7a21959370cef1afabcd232dbb7cddf9c1a15e1e7a77003f146ec55c458ecb8",
     "separate int8 adam": "031066b7ef4b5dc8a757d86584072ba847eb190b7b06ff69c243b619eaecbfb3",
     "separate int8 adam, slower": "30a70bc244f00a88a055fe2de24aa944b03c48153f75e8ab8fbfbc1a3496135a",

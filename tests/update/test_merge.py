@@ -25,10 +25,10 @@ GOOD, BAD = Verdict.PAID, Verdict.HARMFUL
 PLAIN, STACK, CLIP = Recipe(), Recipe("stack"), Recipe(clip=1000)
 KRUM = Recipe(aggregator="krum", faulty=300)
 GROUPED = Recipe(grouping=1000, aggregator="trimmed_mean", faulty=400, clip=1000)
-REMEMBERING = replace(KRUM, memory=4)
+REMEMBERING = replace(KRUM, memory=4, clip=1000)
 RECIPES = [PLAIN, STACK, CLIP, KRUM, Recipe("stack", clip=500), Recipe(aggregator="median", mixing=True, faulty=200),
            Recipe("ffa", "ternary", optimizer="nesterov", momentum=2**15), GROUPED,
-           REMEMBERING, replace(GROUPED, mixing=True, memory=2)]  # fmt: skip
+           REMEMBERING, replace(GROUPED, mixing=True, memory=2, clip=1000)]  # fmt: skip
 
 
 def start(recipe):
@@ -84,7 +84,7 @@ def test_no_order_of_summation_changes_a_bit(seeds, shuffle, recipe, data):
 
 def test_the_same_bytes_of_proposers_with_different_pasts_are_in_no_order_either():
     """Which of two equal updates comes first decides how weights round, where they are compared differently."""
-    recipe, weights = replace(GROUPED, mixing=True, memory=2), [467753493314, 344123573298, 3]
+    recipe, weights = replace(GROUPED, mixing=True, memory=2, clip=1000), [467753493314, 344123573298, 3]
     past = [replace(each, ago=1) for each in map_past([9, 6, 7], recipe)]
     one, other = (merge([2, 2, 0], weights=weights, recipe=recipe, shuffle=each, past=past) for each in (0, 8))
     assert one.compute_digest() == other.compute_digest()
@@ -190,7 +190,7 @@ def test_what_was_merged_before_is_called_stale_and_merged_all_the_same(recipe):
 
 @pytest.mark.parametrize(
     ("recipe", "wanted"),
-    [(PLAIN, [4, 2]), (Recipe("ffa"), [5, 4]), (STACK, [5, 4]), (replace(KRUM, memory=2), [4, 2]),
+    [(PLAIN, [4, 2]), (Recipe("ffa"), [5, 4]), (STACK, [5, 4]), (replace(KRUM, memory=2, clip=1000), [4, 2]),
      (REMEMBERING, [4, 2, 0]), (replace(REMEMBERING, mode="separate"), [5, 4, 3])],
 )  # fmt: skip
 def test_comparable_are_the_last_rounds_that_trained_the_same(recipe, wanted):

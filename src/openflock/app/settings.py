@@ -8,7 +8,7 @@ from typing import Any, Final, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
-from openflock.protocol.recipe import Recipe, compares
+from openflock.protocol.recipe import Recipe, compares, is_bounded
 from openflock.protocol.rules import Rules
 
 TOKEN = 10**18  # units of one token
@@ -173,7 +173,7 @@ def complete_recipe(departures: Mapping[str, str | int | float | bool]) -> Recip
         raise SettingsError(f"recipe.{unknown[0]}: no such field")
     defaults = STACKED_RECIPE if departures.get("mode") == "stack" else DEFAULT_RECIPE
     recipe = Recipe(**{**defaults, **departures})  # type: ignore[arg-type]  # Recipe checks each field itself
-    chosen = "memory" in departures or not compares(recipe)
+    chosen = "memory" in departures or not (compares(recipe) and is_bounded(recipe))
     return recipe if chosen else replace(recipe, memory=DEFAULT_MEMORY)
 
 

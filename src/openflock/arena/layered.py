@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from openflock.arena.attacks.behaviours import Withholder
-from openflock.arena.attacks.deltas import join_factors, part_factors
+from openflock.arena.attacks.deltas import average, join_factors, part_factors
 from openflock.arena.memory import MemoryJournal, MemoryStore
 from openflock.arena.rogues import (
     Judge,
@@ -208,10 +208,11 @@ class Learner(Proposer):
         """List the honest deltas that it makes its own of; or train one, on its own rows as they were."""
         if self.stage.cell.attack.knows != "itself":
             return self._list_honest(state)
-        clean = self.stage.fill(self.stage.world.parties[self.place].train, self.place)
+        clean, calm = self.stage.list_clean(self.place), self.stage.cell.attack.calm
         with self.watch("training"):
-            rows = take_rows(clean, self.settings, state.step)
-            return [compute_delta(state, self.train_rows(model, state, rows, seed))]
+            rows = take_rows(clean, self.settings, state.step) if calm == 1 else clean
+            trained = [self.train_rows(model, state, rows, seed + each) for each in range(calm)]
+            return [average([compute_delta(state, each) for each in trained])]
 
     def _list_honest(self, state: GlobalState) -> list[Delta]:
         return self.stage.list_known(self.place, self.stage.seen.get(get_digest(state), {}))

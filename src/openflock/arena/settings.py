@@ -82,6 +82,9 @@ class AttackTable(Table):
     # Whose honest deltas it makes its own of, `itself` what it would send if it were honest; left out of a cell's name
     # unless chosen.
     knows: Known = Field(default="all", exclude_if=lambda name: name == "all")
+    # How many honest trainings, on the rows of all the ring in its domain, it hides in the mean of: what the honest
+    # differ by is chance, and means have less of it.
+    calm: PositiveInt = Field(default=1, exclude_if=lambda times: times == 1)
     # Times as long as it attacks it sends what it would if it were honest, first of all: against who remembers.
     lull: int = Field(default=0, ge=0, exclude_if=lambda times: times == 0)
     hook: Hook = ""  # what hides the training itself, step by step; it knows the honest deltas too
@@ -117,10 +120,10 @@ class AttackTable(Table):
         return self
 
     @model_validator(mode="after")
-    def check_lull(self) -> "AttackTable":
-        """Refuse a lull to who does not know what it would send if it were honest."""
-        if self.lull and self.knows != "itself":
-            raise ValueError('attacks: `lull` goes with `knows = "itself"`: the honest delta is what is sent meanwhile')
+    def check_honest_work(self) -> "AttackTable":
+        """Refuse a lull, and calm, to who does not know what it would send if it were honest."""
+        if (self.lull or self.calm > 1) and self.knows != "itself":
+            raise ValueError('attacks: `lull` and `calm` go with `knows = "itself"`: both are of its own honest work')
         return self
 
 

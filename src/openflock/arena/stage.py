@@ -45,6 +45,13 @@ class Stage:
             bad if bad != bare else good for bad, bare, good in zip(poisoned, party.train, filled, strict=True)
         )
 
+    def list_clean(self, place: int) -> tuple[Row, ...]:
+        """Give what a malicious node would train on if it were honest; who wants calm has all of the ring's rows."""
+        parties = self.world.parties
+        ring = [other for other, each in enumerate(parties) if each.malicious and each.domain == parties[place].domain]
+        sources = ring if self.cell.attack.calm > 1 else [place]
+        return tuple(row for source in sources for row in self.fill(parties[source].train, source))
+
     def list_held_out(self, place: int) -> tuple[Row, ...]:
         """Give what a node judges by."""
         return self.fill(self.world.parties[place].held_out, place)

@@ -9,6 +9,7 @@ Aggregator = Literal["mean", "median", "trimmed_mean", "krum", "multi_krum", "ge
 Optimizer = Literal["plain", "momentum", "nesterov", "adam"]
 
 ONE: Final = 2**16  # of rate, momentum and decay
+LOOSEST_CLIP: Final = 2000  # permille of the median norm, where updates are compared whatever their length
 LONGEST_MEMORY: Final = 8  # rounds: a merge reads so many times as many numbers
 YOUNGER: Final = ("decay", "memory")
 COMPARING: Final = ("krum", "multi_krum", "geometric_median")
@@ -58,6 +59,11 @@ def compares(recipe: Recipe) -> bool:
     return recipe.mixing or recipe.aggregator in COMPARING
 
 
+def is_bounded(recipe: Recipe) -> bool:
+    """Answer whether no update counts for much more than the median one, however long it is."""
+    return 0 < recipe.clip <= LOOSEST_CLIP
+
+
 def compute_rate(recipe: Recipe, count: int) -> int:
     """Compute the outer rate of a factor's `count`-th step, rounded down but never to nothing.
 
@@ -99,6 +105,10 @@ def _check_memory(recipe: Recipe) -> None:
         recipe.memory == 0 or 2 <= recipe.memory <= LONGEST_MEMORY, f"memory must be 0 or 2 to {LONGEST_MEMORY} rounds"
     )
     _require(not recipe.memory or compares(recipe), "memory needs mixing, or an aggregator that compares updates")
+    _require(
+        not recipe.memory or is_bounded(recipe),
+        f"memory needs a clip of 1 to {LOOSEST_CLIP} permille: directions leave lengths aside",
+    )
 
 
 def _check_optimizer(recipe: Recipe) -> None:

@@ -93,10 +93,10 @@ def compute_merge(
     products = _measure(state, updates)
     domains = [proposal.domain if state.recipe.grouping else 0 for proposal in proposals]
     earlier = _list_earlier(state, nodes, past)
-    compared = compare_trails(state, updates, earlier, domains) if state.recipe.memory else None
+    directions = compare_trails(state, updates, earlier, domains) if state.recipe.memory else None
     if not state.recipe.grouping:
-        return Merge(state, updates, compute_plan(state.recipe, weights, products, names, compared), word)
-    plan = compute_grouped_plan(state.recipe, weights, products, names, domains, compared)
+        return Merge(state, updates, compute_plan(state.recipe, weights, products, names, directions), word)
+    plan = compute_grouped_plan(state.recipe, weights, products, names, domains, directions)
     return Merge(state, updates, plan, word)
 
 

@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openflock.protocol.recipe import Recipe
-from openflock.update.compared import Compared
 from openflock.update.plan import Group, Grouped, Plan
 
 MAX_UPDATES: Final = 2**20
@@ -38,13 +37,13 @@ def compute_plan(
     weights: Sequence[int],
     products: Integers,
     digests: Sequence[bytes],
-    compared: Compared | None = None,
+    directions: Integers | None = None,
 ) -> Plan:
     """Plan the merge of updates from their weights and inner products: clip, mix, then apply the recipe's rule.
 
-    products: (K, K) Python ints in any unit, squared norms on the diagonal. By `compared`, where it is given, updates
-    are compared with one another, each cut as it is clipped; the clip is by `products`. Digests break ties, and nothing
-    else depends on order; equal digests mean equal updates, compared alike. A copy under a second name gains nothing:
+    products: (K, K) Python ints in any unit, squared norms on the diagonal. Where `directions` are
+    given, updates are compared by these, and clipped by `products`. Digests break ties, and nothing else depends on
+    order; equal digests mean equal updates, compared alike. A copy under a second name gains nothing:
     weight counts, heads do not. Splitting weight between copies changes no number while reduced weights sum to at most
     2**25 (2**13 where coordinates are sorted); beyond, and for mixed or clipped updates, where the coefficients are
     rounded, it moves them by a unit of 2**-24 (of 2**-12 where coordinates are sorted).
@@ -53,7 +52,7 @@ def compute_plan(
     if recipe.grouping:
         raise ValueError("robust: this recipe merges by domain")
     factors = _compute_factors(recipe.clip, reduce_weights(weights), products.diagonal().tolist())
-    return _plan_clipped(recipe, weights, _clip(factors, products, compared), digests, factors)
+    return _plan_clipped(recipe, weights, _clip(factors, products, directions), digests, factors)
 
 
 def compute_grouped_plan(
@@ -62,7 +61,7 @@ def compute_grouped_plan(
     products: Integers,
     digests: Sequence[bytes],
     domains: Sequence[int],
-    compared: Compared | None = None,
+    directions: Integers | None = None,
 ) -> Grouped:
     """Plan the merge of updates domain by domain: clip to the median of all, then apply the rule among a domain's own.
 
@@ -76,7 +75,7 @@ def compute_grouped_plan(
     factors = _compute_factors(recipe.clip, reduce_weights(weights), products.diagonal().tolist())
     groups = [[k for k, other in enumerate(domains) if other == domain] for domain in sorted(set(domains))]
     shares = reduce_weights(_cap([sum(weights[k] for k in own) for own in groups], recipe.grouping))
-    inner = _clip(factors, products, compared)
+    inner = _clip(factors, products, directions)
     plans = [
         _plan_clipped(
             recipe,
@@ -133,10 +132,10 @@ def _cap(weights: Sequence[int], permille: int) -> list[int]:
     return [min(1000 * weight, permille * sum(weights)) for weight in weights]
 
 
-def _clip(factors: Sequence[int], products: Integers, compared: Compared | None) -> Integers:
-    """Give inner products of the clipped updates, or of what they are compared by."""
-    if compared is not None:
-        return compared.build_products(factors)
+def _clip(factors: Sequence[int], products: Integers, directions: Integers | None) -> Integers:
+    """Give inner products of the clipped updates, or those of the directions that they are compared by."""
+    if directions is not None:
+        return directions
     scales = np.array(factors, object)
     inner: Integers = scales[:, None] * products * scales
     return inner

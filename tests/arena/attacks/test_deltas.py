@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openflock.arena.attacks.deltas import (
+    average,
     compute_length,
     fit_norm,
     join_factors,
@@ -33,6 +34,18 @@ def test_scaling_saturates_and_never_turns_a_number_round(seed, ratio, size):
     assert is_legal(scaled)
     wanted = [max(-LIMIT, min(LIMIT, round(Fraction(ratio) * int(number)))) for number in delta["B"]]
     assert np.abs(scaled["B"].astype(np.int64) - wanted).max() <= 1
+
+
+@given(st.lists(seeds, min_size=1, max_size=4), scales)
+def test_a_mean_is_rounded_once(drawn, size):
+    deltas = [make_delta(seed, scale=size) for seed in drawn]
+    mean = average(deltas)
+    assert is_legal(mean)
+    wanted = sum(each["B"].astype(object) for each in deltas)
+    assert all(
+        abs(Fraction(int(got)) - Fraction(int(total), len(deltas))) <= Fraction(1, 2)
+        for got, total in zip(mean["B"], wanted, strict=True)
+    )
 
 
 def test_rounding_is_half_even():

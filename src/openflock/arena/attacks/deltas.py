@@ -59,6 +59,11 @@ def lay_out(own: Delta, honest: Sequence[Delta]) -> tuple[Factor, Matrix]:
     return factor, np.stack([delta[factor] for delta in honest or (own,)]).astype(np.float64)
 
 
+def average(deltas: Sequence[Delta]) -> Delta:
+    """Give the mean of deltas of the same factors."""
+    return {name: to_vector(np.mean([delta[name] for delta in deltas], axis=0)) for name in deltas[0]}
+
+
 def scale(delta: Delta, ratio: float) -> Delta:
     """Multiply what a delta does to the model; of two factors only B, since it is their product that counts."""
     scaled = max(delta)
