@@ -249,7 +249,7 @@ def test_memory_and_disk_are_compared_with_what_base_and_adapter_need(monkeypatc
 @pytest.mark.parametrize(("memory", "rounds"), [(0, 3), (3, 3), (8, 8)])
 def test_who_comes_new_needs_room_for_all_that_a_merge_is_compared_with(monkeypatch, tmp_path, memory, rounds):
     rules = make_rules(max_size=2**20)
-    job = replace(JOB, rank=2**14, recipe=Recipe(mixing=True, faulty=400, memory=memory))
+    job = replace(JOB, rank=2**14, recipe=Recipe(mixing=True, faulty=400, clip=1000, memory=memory))
     room = 2**20 * rules.proposer_seats * rounds
     monkeypatch.setattr(preflight, "SPARE", 0)
     monkeypatch.setattr(preflight, "CHUNK_STATES", 0)
