@@ -411,3 +411,15 @@ def test_at_equal_weights_a_rule_is_byzfl_s(rule, mixing, count, f, seed):
     # One rounding to an integer; of the geometric median also the smoothing, 2**-14 of a distance near 2**21.
     tolerance = 2**9 if rule == "geometric_median" else 1
     assert np.abs(merged - expected).max() <= tolerance
+
+
+@pytest.mark.parametrize("mixing", [False, True])
+@pytest.mark.parametrize("aggregator", ["geometric_median", "krum", "multi_krum"])
+def test_a_merge_is_planned_where_no_points_have_such_directions(aggregator, mixing):
+    """The first and the last are opposite, and each is where the middle one is: each two go by rounds of their own."""
+    directions = np.array([[1, 1, -1], [1, 1, 1], [-1, 1, 1]], object) * 2**30
+    recipe = Recipe(aggregator=aggregator, mixing=mixing, faulty=300, clip=1000)
+    plan = compute_plan(recipe, [1] * 3, np.eye(3, dtype=object), [b"a", b"b", b"c"], directions)
+    [row] = plan.rows
+    assert min(row) >= 0
+    assert 0 < sum(row) <= plan.divisor

@@ -90,10 +90,13 @@ def test_who_goes_the_other_way_is_twice_as_far_as_who_goes_at_a_right_angle():
 
 
 def test_a_cosine_is_rounded_down_also_below_zero():
-    """Beside a frozen factor of one component, so that products are those of the numbers."""
+    """Where both factors are merged products are those of the numbers; the shorter is scaled by the root of ten."""
     state = initial_state(Layout((Module("a", 2, 1),), rank=1, alpha=1), b"seed", Recipe("separate"))
-    mine, yours = (make_update(state, {"A": np.zeros(1, np.int64), "B": np.array(b)}) for b in ([3, 1], [-1, 0]))
-    assert compare(state, [{0: mine}, {0: yours}])[0, 1] == -3 * UNIT // isqrt(10) == -(2**30)
+    mine, yours = (make_update(state, {"A": np.zeros(1, np.int64), "B": np.array(b)}) for b in ([-90, 30], [30, 0]))
+    assert [read_whole(each)["B"].tolist() for each in (mine, yours)] == [[-90, 30], [30, 0]]
+    product, length = -90 * 95, isqrt((90**2 + 30**2) * 95**2)
+    assert product * UNIT % length
+    assert compare(state, [{0: mine}, {0: yours}])[0, 1] == product * UNIT // length
 
 
 def test_what_was_sent_beside_another_frozen_factor_is_compared_beside_that_of_now():

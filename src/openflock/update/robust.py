@@ -41,12 +41,12 @@ def compute_plan(
 ) -> Plan:
     """Plan the merge of updates from their weights and inner products: clip, mix, then apply the recipe's rule.
 
-    products: (K, K) Python ints in any unit, squared norms on the diagonal. Where `directions` are
-    given, updates are compared by these, and clipped by `products`. Digests break ties, and nothing else depends on
-    order; equal digests mean equal updates, compared alike. A copy under a second name gains nothing:
-    weight counts, heads do not. Splitting weight between copies changes no number while reduced weights sum to at most
-    2**25 (2**13 where coordinates are sorted); beyond, and for mixed or clipped updates, where the coefficients are
-    rounded, it moves them by a unit of 2**-24 (of 2**-12 where coordinates are sorted).
+    products: (K, K) Python ints in any unit, squared norms on the diagonal. Where `directions` are given, updates are
+    compared by these, and clipped by `products`. Digests break ties, and nothing else depends on order; equal digests
+    mean equal updates, compared alike. A copy under a second name gains nothing: weight counts, heads do not. Splitting
+    weight between copies changes no number while reduced weights sum to at most 2**25 (2**13 where coordinates are
+    sorted); beyond, and for mixed or clipped updates, where the coefficients are rounded, it moves them by a unit of
+    2**-24 (of 2**-12 where coordinates are sorted).
     """
     _check(weights, products, digests)
     if recipe.grouping:
